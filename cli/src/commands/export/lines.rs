@@ -1,0 +1,108 @@
+//! JSON lines as the target of an export.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use peercask::{Entry, IndexKind, Keyspace, Result as StoreResult, Store};
+
+use super::Exported;
+use crate::commands::opening;
+use crate::exit::Failure;
+use crate::interrupt;
+use crate::json::{BytesOut, RecordOut};
+use crate::output::{self, Output};
+use crate::progress::{Count, Progress};
+
+pub(super) fn export_to_output(
+    store: &Store,
+    only: Option<&str>,
+    output: &mut Output,
+) -> Result<Exported, Failure> {
+    export(store, only, &mut |record| output.object(record))
+}
+
+pub(super) fn export_to_file(
+    store: &Store,
+    only: Option<&str>,
+    path: &Path,
+    force: bool,
+) -> Result<Exported, Failure> {
+    let file = create(path, force)?;
+    let failed = |error: io::Error| Failure::io(format_args!("write {}", path.display()), &error);
+    let mut out = BufWriter::with_capacity(1 << 20, file);
+    let exported = export(store, only, &mut |record| {
+        output::write_json_line(&mut out, record).map_err(failed)
+    })?;
+    out.flush().map_err(failed)?;
+    Ok(exported)
+}
+
+fn create(path: &Path, force: bool) -> Result<File, Failure> {
+    let mut options = OpenOptions::new();
+    options.write(true);
+    match force {
+        true => options.create(true).truncate(true),
+        false => options.create_new(true),
+    };
+    options.open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            Failure::usage(format!("{} exists; --force overwrites it", path.display()))
+        }
+        _ => Failure::io(format_args!("create {}", path.display()), &error),
+    })
+}
+
+fn export(
+    store: &Store,
+    only: Option<&str>,
+    write: &mut dyn FnMut(&RecordOut<'_>) -> Result<(), Failure>,
+) -> Result<Exported, Failure> {
+    let names = match only {
+        Some(name) => vec![name.to_owned()],
+        None => store
+            .keyspaces()
+            .into_iter()
+            .map(|info| info.name)
+            .collect(),
+    };
+    let keyspaces = names
+        .iter()
+        .map(|name| opening::existing_keyspace(store, name))
+        .collect::<Result<Vec<_>, Failure>>()?;
+    let keys = keyspaces
+        .iter()
+        .map(|keyspace| Ok(keyspace.info()?.keys))
+        .sum::<StoreResult<u64>>()?;
+    let mut progress = Progress::new("exporting", Count::Things, keys);
+    let mut exported = Exported::default();
+    for keyspace in &keyspaces {
+        for entry in entries(keyspace)? {
+            if interrupt::requested() {
+                exported.interrupted = true;
+                return Ok(exported);
+            }
+            let entry = entry?;
+            write(&RecordOut {
+                keyspace: keyspace.name(),
+                key: BytesOut(&entry.key),
+                value: BytesOut(&entry.value),
+                expires_at_ms: entry.expires_at_ms,
+            })?;
+            exported.records += 1;
+            exported.bytes += u64::try_from(entry.value.len()).unwrap_or(0);
+            progress.add(1);
+        }
+    }
+    Ok(exported)
+}
+
+/// In order where there is one.
+pub(super) fn entries(
+    keyspace: &Keyspace,
+) -> StoreResult<Box<dyn Iterator<Item = StoreResult<Entry>>>> {
+    Ok(match keyspace.kind() {
+        IndexKind::Ordered => Box::new(keyspace.iter()?),
+        IndexKind::Hash => Box::new(keyspace.walk()),
+    })
+}

@@ -1,0 +1,37 @@
+//! The subcommands, one a file.
+
+use crate::args::Command;
+use crate::exit::{Exit, Failure};
+use crate::output::Output;
+
+pub(crate) mod del;
+pub(crate) mod dump;
+pub(crate) mod export;
+pub(crate) mod get;
+pub(crate) mod import;
+pub(crate) mod keyspaces;
+pub(crate) mod list;
+pub(crate) mod merge;
+mod opening;
+pub(crate) mod put;
+pub(crate) mod quickstart;
+pub(crate) mod stat;
+pub(crate) mod verify;
+
+pub(crate) fn run(command: Command, output: &mut Output) -> Result<Exit, Failure> {
+    match command {
+        Command::Get(args) => get::run(&args, output),
+        Command::Put(args) => put::run(&args, output),
+        Command::Del(args) => del::run(&args, output),
+        Command::List(args) => list::run(&args, output),
+        Command::Keyspaces(args) => keyspaces::run(&args, output),
+        Command::Import(args) => import::run(&args, output),
+        Command::Export(args) => export::run(&args, output),
+        Command::Stat(args) => stat::run(&args, output),
+        Command::Verify(args) => verify::run(&args, output),
+        Command::Merge(args) => merge::run(&args, output),
+        Command::Dump(args) => dump::run(&args, output),
+        Command::Quickstart(args) => quickstart::run(&args, output),
+        Command::QuickstartWriter(args) => quickstart::writer::run(&args, output),
+    }
+}

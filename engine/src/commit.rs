@@ -1,0 +1,373 @@
+//! The way of a write: look at what it replaces, encode, append, publish in the keydir, wait for
+//! the durability asked for. All but the waiting happens under the log lock, so log order,
+//! seq order and the order in which writes become visible are one.
+//!
+//! It knows records and keydirs; rotation, files and syncs are the log's.
+
+use crate::clock::StoreClock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::keydir::space::Space;
+use crate::lookup::{self, Prior};
+use crate::options::{BATCH_BYTES_MAX, Durability, KEY_LEN_MAX, VALUE_LEN_MAX};
+use crate::segment::format::{NEVER, RECORD_HEADER_LEN_MAX, wide};
+use crate::segment::location::Location;
+use crate::segment::log::Log;
+use crate::segment::record::{self, Mark, RecordFields, RecordHeader, RecordKind};
+use crate::segment::writer::{Room, Writer};
+
+/// One change of one key, as a caller asked for it.
+pub(crate) struct Op<'a> {
+    pub(crate) space: &'a Space,
+    pub(crate) hash: u128,
+    pub(crate) key: &'a [u8],
+    pub(crate) change: Change<'a>,
+}
+
+pub(crate) enum Change<'a> {
+    /// Milliseconds of expiry, `NEVER` for none.
+    Put {
+        value: &'a [u8],
+        expiry: u64,
+    },
+    Delete,
+}
+
+/// What a write did.
+pub(crate) struct Outcome {
+    /// Waiting for this seq makes the write as durable as asked.
+    pub(crate) seq: u64,
+    /// Whether the last change met a live value.
+    pub(crate) existed: bool,
+}
+
+/// A change that will write a record.
+struct Planned<'a, 'b> {
+    op: &'b Op<'a>,
+    prior: Option<Prior>,
+}
+
+impl<'a> Op<'a> {
+    pub(crate) fn put(space: &'a Space, key: &'a [u8], value: &'a [u8], expiry: u64) -> Op<'a> {
+        Op {
+            space,
+            hash: space.hash(key),
+            key,
+            change: Change::Put { value, expiry },
+        }
+    }
+
+    pub(crate) fn delete(space: &'a Space, key: &'a [u8]) -> Op<'a> {
+        Op {
+            space,
+            hash: space.hash(key),
+            key,
+            change: Change::Delete,
+        }
+    }
+
+    fn value(&self) -> &'a [u8] {
+        match self.change {
+            Change::Put { value, .. } => value,
+            Change::Delete => &[],
+        }
+    }
+
+    fn is_delete(&self) -> bool {
+        matches!(self.change, Change::Delete)
+    }
+
+    /// The limits that the format sets.
+    fn check(&self) -> Result<()> {
+        let (key_len, value_len) = (self.key.len(), wide(self.value().len()));
+        if key_len > KEY_LEN_MAX {
+            return Err(Error::invalid(format!(
+                "a key of {key_len} bytes is over the limit of {KEY_LEN_MAX} bytes"
+            )));
+        }
+        if value_len > VALUE_LEN_MAX {
+            return Err(Error::invalid(format!(
+                "a value of {value_len} bytes is over the limit of {VALUE_LEN_MAX} bytes; \
+                 split it over several keys"
+            )));
+        }
+        if self.space.is_dropped() {
+            let name = &self.space.entry.name;
+            let gone = format!("keyspace '{name}' was dropped");
+            return Err(Error::new(ErrorKind::NotFound, gone));
+        }
+        Ok(())
+    }
+
+    fn encoded_len_max(&self) -> u64 {
+        wide(RECORD_HEADER_LEN_MAX) + wide(self.key.len()) + wide(self.value().len())
+    }
+}
+
+/// Applies `ops`, of which no two have one key, together: visible when this returns, in the
+/// kernel if `durability` is more than `Buffered`. The device is waited for apart.
+pub(crate) fn apply(
+    log: &Log,
+    clock: &StoreClock,
+    ops: &[Op<'_>],
+    durability: Durability,
+) -> Result<Outcome> {
+    let bytes_max: u64 = ops.iter().map(Op::encoded_len_max).sum();
+    if ops.len() > 1 && bytes_max > BATCH_BYTES_MAX {
+        return Err(Error::invalid(format!(
+            "a batch of {bytes_max} bytes is over the limit of {BATCH_BYTES_MAX} bytes; split it"
+        )));
+    }
+    for op in ops {
+        op.check()?;
+    }
+    let mut writer = log.writer()?;
+    // Once more under the lock: a drop marks its keyspace before it takes the lock.
+    ops.iter().try_for_each(Op::check)?;
+    let (planned, existed) = plan(log, clock, ops)?;
+    if planned.is_empty() {
+        // Nothing to write, yet the absence must be as durable as the caller asked.
+        if durability != Durability::Buffered {
+            writer.write_tail()?;
+        }
+        return Ok(Outcome {
+            seq: writer.last_seq(),
+            existed,
+        });
+    }
+    let room = make_room(log, &mut writer, clock, ops, bytes_max)?;
+    let headers = encode(log, &mut writer, clock, &room, &planned);
+    match durability {
+        Durability::Buffered => writer.append_buffered(log, &headers)?,
+        Durability::Kernel | Durability::Device => writer.append_written(log, &headers)?,
+    }
+    publish(log, &room, &planned, &headers);
+    Ok(Outcome {
+        seq: writer.last_seq(),
+        existed,
+    })
+}
+
+/// Looks at what each change replaces and leaves out deletes of what is not there.
+fn plan<'a, 'b>(
+    log: &Log,
+    clock: &StoreClock,
+    ops: &'b [Op<'a>],
+) -> Result<(Vec<Planned<'a, 'b>>, bool)> {
+    let mut planned = Vec::with_capacity(ops.len());
+    let mut existed = false;
+    for op in ops {
+        let prior = lookup::find_prior(log, op.space, op.hash, op.key)?;
+        existed = prior.is_some_and(|prior| match prior.header {
+            Some(header) => {
+                let expiry = header.fields.expiry;
+                expiry == NEVER || expiry > clock.now_ms()
+            }
+            None => true,
+        });
+        // An expired version stays hidden by its own expiry: no tombstone is needed for it.
+        if !op.is_delete() || existed {
+            planned.push(Planned { op, prior });
+        }
+    }
+    Ok((planned, existed))
+}
+
+/// Room for all, with the space kept for deletes given up if they are all that is asked.
+fn make_room(
+    log: &Log,
+    writer: &mut Writer,
+    clock: &StoreClock,
+    ops: &[Op<'_>],
+    bytes_max: u64,
+) -> Result<Room> {
+    let now_ms = clock.now_ms();
+    match writer.make_room(log, now_ms, bytes_max) {
+        Err(e)
+            if e.kind() == ErrorKind::StorageFull
+                && ops.iter().all(Op::is_delete)
+                && log.give_up_reserve() =>
+        {
+            writer.make_room(log, now_ms, bytes_max)
+        }
+        other => other,
+    }
+}
+
+/// Encodes the records for their room into the writer's scratch bytes.
+fn encode(
+    log: &Log,
+    writer: &mut Writer,
+    clock: &StoreClock,
+    room: &Room,
+    planned: &[Planned<'_, '_>],
+) -> Vec<RecordHeader> {
+    let place = room.segment.header.place();
+    let mut headers = Vec::with_capacity(planned.len());
+    let mut scratch = std::mem::take(&mut writer.scratch);
+    scratch.clear();
+    for (i, Planned { op, prior }) in planned.iter().enumerate() {
+        let seq = room.first_seq + wide(i);
+        let (kind, expiry) = match op.change {
+            Change::Put { expiry, .. } => (RecordKind::Put, expiry),
+            Change::Delete => (RecordKind::Tombstone, NEVER),
+        };
+        let mark = if i == 0 {
+            new_mark(log, writer, clock)
+        } else {
+            None
+        };
+        let fields = RecordFields {
+            kind,
+            keyspace: op.space.id(),
+            seq,
+            expiry,
+            covers: covers(kind, expiry, prior.as_ref()),
+            batch_follow: u32::try_from(planned.len() - 1 - i).expect("a batch is below 2^30"),
+            mark,
+        };
+        let offset = room.offset + wide(scratch.len());
+        headers.push(record::encode(
+            &mut scratch,
+            place,
+            offset,
+            &fields,
+            op.key,
+            op.value(),
+        ));
+    }
+    writer.scratch = scratch;
+    headers
+}
+
+/// Until when the versions hidden by this record would live, if longer than the record itself.
+fn covers(kind: RecordKind, expiry: u64, prior: Option<&Prior>) -> u64 {
+    let Some(prior) = prior else { return 0 };
+    let hidden = match prior.header {
+        Some(header) => header.fields.expiry.max(header.fields.covers),
+        None => NEVER,
+    };
+    match kind {
+        RecordKind::Tombstone => hidden,
+        RecordKind::Put if hidden > expiry => hidden,
+        RecordKind::Put => 0,
+    }
+}
+
+/// The synced-up-to mark, if it moved since the last one: it costs nothing otherwise.
+fn new_mark(log: &Log, writer: &mut Writer, clock: &StoreClock) -> Option<Mark> {
+    let synced_seq = log.synced_seq();
+    if synced_seq <= writer.marked_seq {
+        return None;
+    }
+    writer.marked_seq = synced_seq;
+    Some(Mark {
+        synced_seq,
+        time_ms: clock.now_ms(),
+    })
+}
+
+/// Makes the records visible, in log order, and counts what they replace as dead.
+fn publish(log: &Log, room: &Room, planned: &[Planned<'_, '_>], headers: &[RecordHeader]) {
+    let mut offset = room.offset;
+    for (Planned { op, prior }, header) in planned.iter().zip(headers) {
+        let at = u32::try_from(offset).expect("segments end below 4 GiB");
+        let location = Location {
+            slot: room.segment.slot,
+            offset: at,
+        };
+        let new = (header.fields.kind == RecordKind::Put).then_some(location);
+        room.segment.note_live(header);
+        replace(log, op, *prior, new);
+        offset += header.record_len();
+        match op.change {
+            Change::Put { value, .. } => {
+                log.counters.puts.add(1);
+                log.counters
+                    .user_bytes
+                    .add(wide(op.key.len()) + wide(value.len()));
+            }
+            Change::Delete => log.counters.deletes.add(1),
+        }
+    }
+}
+
+/// Changes the keydir entry. Merge is the only other one who does, and it moves or removes an
+/// entry without changing what it means; then the entry is looked up again.
+fn replace(log: &Log, op: &Op<'_>, mut prior: Option<Prior>, new: Option<Location>) {
+    loop {
+        let slots = log.table.load();
+        let old = prior.map(|prior| prior.location);
+        if op.space.keydir.change(op.hash, op.key, old, new) {
+            if let Some(Prior {
+                location,
+                header: Some(header),
+            }) = prior
+                && let Some(segment) = slots.get(location.slot)
+            {
+                let fields = &header.fields;
+                segment.note_dead(fields.keyspace, header.record_len(), fields.expiry);
+            }
+            return;
+        }
+        prior = lookup::find_prior(log, op.space, op.hash, op.key).unwrap_or(None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::location::KeyspaceId;
+
+    fn prior(expiry: u64, covers: u64) -> Prior {
+        let fields = RecordFields {
+            kind: RecordKind::Put,
+            keyspace: KeyspaceId(1),
+            seq: 1,
+            expiry,
+            covers,
+            batch_follow: 0,
+            mark: None,
+        };
+        let header = RecordHeader {
+            fields,
+            key_len: 1,
+            value_len: 0,
+            header_len: 11,
+            header_crc: 0,
+            value_crc: 0,
+        };
+        Prior {
+            location: Location {
+                slot: 0,
+                offset: 160,
+            },
+            header: Some(header),
+        }
+    }
+
+    #[test]
+    fn a_shorter_life_covers_the_longer_one_that_it_replaces_and_what_that_covered() {
+        let put = RecordKind::Put;
+        assert_eq!(covers(put, 10, Some(&prior(20, 0))), 20);
+        assert_eq!(covers(put, 10, Some(&prior(5, 30))), 30);
+        assert_eq!(covers(put, 10, Some(&prior(NEVER, 0))), NEVER);
+        assert_eq!(covers(put, 30, Some(&prior(20, 0))), 0);
+        assert_eq!(covers(put, NEVER, Some(&prior(NEVER, 0))), 0);
+        assert_eq!(covers(put, 10, None), 0);
+    }
+
+    #[test]
+    fn a_tombstone_covers_whatever_it_deletes() {
+        let tombstone = RecordKind::Tombstone;
+        assert_eq!(covers(tombstone, NEVER, Some(&prior(20, 0))), 20);
+        assert_eq!(covers(tombstone, NEVER, Some(&prior(20, 90))), 90);
+        let unreadable = Prior {
+            location: Location {
+                slot: 0,
+                offset: 160,
+            },
+            header: None,
+        };
+        assert_eq!(covers(tombstone, NEVER, Some(&unreadable)), NEVER);
+    }
+}

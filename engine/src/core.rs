@@ -1,0 +1,304 @@
+//! The state that every handle of a store shares, and the two background steps over it. It wires
+//! log, keydirs and clock together and does little itself.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::clock::{Stopwatch, StoreClock};
+use crate::commit::{self, Op, Outcome};
+use crate::disk::{Disk, Lock};
+use crate::error::{Error, ErrorKind, Result};
+use crate::keydir::space::Spaces;
+use crate::merge::{Merge, Merger};
+use crate::options::{Durability, Options};
+use crate::recovery;
+use crate::report::{MergeReport, RecoveryReport};
+use crate::segment::hints;
+use crate::segment::log::Log;
+use crate::stats::Progress;
+use crate::worker::{Bell, Pause, Worker};
+
+/// Longest time that `Buffered` bytes wait in memory.
+const BUFFER_INTERVAL: Duration = Duration::from_millis(10);
+/// How often the worker looks whether something expired or died while there is traffic.
+const WORK_INTERVAL: Duration = Duration::from_secs(1);
+/// And while there is none.
+const IDLE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What handles share.
+pub(crate) struct Core {
+    pub(crate) dir: PathBuf,
+    pub(crate) options: Options,
+    pub(crate) log: Log,
+    pub(crate) spaces: Spaces,
+    pub(crate) clock: StoreClock,
+    pub(crate) recovery: RecoveryReport,
+    /// Held by the one merge that runs at a time.
+    merging: Mutex<()>,
+    /// Bytes wait in memory, or a weaker write for its sync.
+    flusher_rung: AtomicBool,
+    /// When the flusher first saw a write that is not on the device.
+    unsynced_since: Mutex<Option<Stopwatch>>,
+    flusher: Bell,
+    worker: Bell,
+    background_error: Mutex<Option<String>>,
+    /// The kernel lock; let go when the store is closed.
+    lock: Mutex<Option<Box<dyn Lock>>>,
+    threads: Mutex<Vec<Worker>>,
+}
+
+impl Core {
+    pub(crate) fn open(
+        dir: PathBuf,
+        disk: &Arc<dyn Disk>,
+        lock: Box<dyn Lock>,
+        options: Options,
+    ) -> Result<Arc<Core>> {
+        let recovered = recovery::open(disk, &options)?;
+        let core = Arc::new(Core {
+            dir,
+            log: recovered.log,
+            spaces: recovered.spaces,
+            clock: recovered.clock,
+            recovery: recovered.report,
+            merging: Mutex::new(()),
+            flusher_rung: AtomicBool::new(false),
+            unsynced_since: Mutex::new(None),
+            flusher: Bell::default(),
+            worker: Bell::default(),
+            background_error: Mutex::new(None),
+            lock: Mutex::new(Some(lock)),
+            threads: Mutex::new(Vec::new()),
+            options,
+        });
+        if core.options.background {
+            core.start_threads()?;
+        }
+        Ok(core)
+    }
+
+    // ---- writing
+
+    /// Applies ops together; the device is waited for by the caller.
+    pub(crate) fn apply(&self, ops: &[Op<'_>], durability: Durability) -> Result<Outcome> {
+        let rotations = self.log.counters.rotations.get();
+        let outcome = commit::apply(&self.log, &self.clock, ops, durability)?;
+        if durability != Durability::Device && !self.flusher_rung.swap(true, Ordering::AcqRel) {
+            self.flusher.ring();
+        }
+        if self.log.counters.rotations.get() != rotations {
+            self.worker.ring();
+        }
+        Ok(outcome)
+    }
+
+    /// Returns when the write is as durable as asked.
+    pub(crate) fn wait(&self, seq: u64, durability: Durability) -> Result<()> {
+        match durability {
+            Durability::Buffered | Durability::Kernel => Ok(()),
+            Durability::Device => self.log.sync_until(seq),
+        }
+    }
+
+    pub(crate) fn merge(
+        &self,
+        how: Merge,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<MergeReport> {
+        self.log.check_open()?;
+        let _one_at_a_time = lock(&self.merging);
+        self.settle()?;
+        self.merger(&|_| true).run(how, progress)
+    }
+
+    fn merger<'a>(&'a self, pace: &'a dyn Fn(u64) -> bool) -> Merger<'a> {
+        Merger {
+            log: &self.log,
+            spaces: &self.spaces,
+            clock: &self.clock,
+            options: &self.options,
+            pace,
+        }
+    }
+
+    /// Sealed segments reach the device and get their hint files; the manifest names them.
+    fn settle(&self) -> Result<()> {
+        self.log.settle()?;
+        for segment in self.log.table.by_id() {
+            if segment.is_settled() && !segment.hinted.load(Ordering::Acquire) {
+                match hints::of(&self.log, &segment) {
+                    Ok(_) => {}
+                    Err(e) if e.kind() == ErrorKind::Corrupted => {
+                        segment.damaged.store(true, Ordering::Release);
+                    }
+                    Err(e) => return Err(e),
+                }
+            }
+        }
+        if self.log.manifest_is_stale() {
+            self.log.update_catalog(self.clock.now_ms(), |_| Ok(()))?;
+        }
+        Ok(())
+    }
+
+    // ---- background
+
+    fn start_threads(self: &Arc<Core>) -> Result<()> {
+        let failed = |e| Error::io("start a thread for", &self.dir.to_string_lossy(), e);
+        let (weak, dead) = (Arc::downgrade(self), Arc::downgrade(self));
+        let flusher = Worker::spawn(
+            "peercask-flusher",
+            self.flusher.clone(),
+            move |_| {
+                weak.upgrade()
+                    .map_or(Pause::UntilRung, |core| core.flusher_step())
+            },
+            move |why| {
+                if let Some(core) = dead.upgrade() {
+                    let what = format!("the flusher thread died: {why}");
+                    core.note_background(&what);
+                    core.log.poison(Error::new(ErrorKind::Io, what));
+                }
+            },
+        )
+        .map_err(failed)?;
+        let (weak, dead) = (Arc::downgrade(self), Arc::downgrade(self));
+        let worker = Worker::spawn(
+            "peercask-worker",
+            self.worker.clone(),
+            move |bell| {
+                weak.upgrade()
+                    .map_or(Pause::UntilRung, |core| core.worker_step(bell))
+            },
+            move |why| {
+                if let Some(core) = dead.upgrade() {
+                    core.note_background(&format!("the worker thread died: {why}"));
+                }
+            },
+        )
+        .map_err(failed)?;
+        lock(&self.threads).extend([flusher, worker]);
+        Ok(())
+    }
+
+    /// Hands buffered bytes to the kernel, and weaker writes to the device in their interval.
+    pub(crate) fn flusher_step(&self) -> Pause {
+        self.flusher_rung.store(false, Ordering::Release);
+        let (tail, last_seq) = {
+            let mut writer = self.log.writer_for_close();
+            let result = writer.write_tail();
+            if let Err(error) = &result {
+                self.note_background(&error.to_string());
+            }
+            (writer.has_tail(), writer.last_seq())
+        };
+        if tail {
+            return Pause::For(BUFFER_INTERVAL);
+        }
+        let Some(interval) = self.options.sync_interval else {
+            return Pause::UntilRung;
+        };
+        if self.log.synced_seq() >= last_seq || self.log.poisoned().is_some() {
+            return Pause::UntilRung;
+        }
+        // The first step after a write starts the interval, the one after it syncs.
+        let mut since = lock(&self.unsynced_since);
+        match *since {
+            Some(watch) if watch.elapsed() >= interval => {
+                *since = None;
+                drop(since);
+                if let Err(error) = self.log.sync_until(last_seq) {
+                    self.note_background(&error.to_string());
+                }
+                Pause::UntilRung
+            }
+            Some(watch) => Pause::For(
+                interval
+                    .saturating_sub(watch.elapsed())
+                    .max(BUFFER_INTERVAL),
+            ),
+            None => {
+                *since = Some(Stopwatch::start());
+                Pause::For(interval.min(BUFFER_INTERVAL))
+            }
+        }
+    }
+
+    /// Settles sealed segments, then merges what the watermarks ask for, at the rate allowed.
+    pub(crate) fn worker_step(&self, bell: &Bell) -> Pause {
+        let appended = self.log.counters.written_bytes.get();
+        if let Err(error) = self.work(bell) {
+            if !matches!(error.kind(), ErrorKind::Closed | ErrorKind::Poisoned) {
+                tracing::warn!(%error, "background work failed; it is tried again");
+                self.note_background(&error.to_string());
+            }
+            return Pause::For(IDLE_INTERVAL);
+        }
+        let idle = self.log.counters.written_bytes.get() == appended;
+        Pause::For(if idle { IDLE_INTERVAL } else { WORK_INTERVAL })
+    }
+
+    fn work(&self, bell: &Bell) -> Result<()> {
+        self.log.check_open()?;
+        self.log.check_healthy()?;
+        // A merge that was called for does the same work: no need to wait for it.
+        let Ok(_one_at_a_time) = self.merging.try_lock() else {
+            return Ok(());
+        };
+        self.settle()?;
+        self.log.take_reserve();
+        let watch = Stopwatch::start();
+        let spent = std::sync::atomic::AtomicU64::new(0);
+        let pace = |bytes: u64| {
+            let spent = spent.fetch_add(bytes, Ordering::Relaxed) + bytes;
+            let due = self.options.merge_rate.map_or(Duration::ZERO, |rate| {
+                Duration::from_secs_f64(spent as f64 / rate as f64)
+            });
+            match due.checked_sub(watch.elapsed()) {
+                Some(ahead) if ahead > Duration::from_millis(1) => bell.rest(ahead),
+                _ => !bell.is_stopping(),
+            }
+        };
+        let merger = self.merger(&pace);
+        let mut report = MergeReport::default();
+        while merger.step(&mut report)? && !bell.is_stopping() {}
+        Ok(())
+    }
+
+    pub(crate) fn note_background(&self, what: &str) {
+        *lock(&self.background_error) = Some(what.to_owned());
+    }
+
+    pub(crate) fn background_error(&self) -> Option<String> {
+        lock(&self.background_error).clone()
+    }
+
+    // ---- the end
+
+    /// Stops the threads, brings everything to the device, seals, and lets the lock go. Only the
+    /// first caller does it.
+    pub(crate) fn close(&self) -> Result<()> {
+        if !self.log.mark_closed() {
+            return Ok(());
+        }
+        lock(&self.threads).clear();
+        let _no_merge_runs = lock(&self.merging);
+        let result = self.seal_all();
+        *lock(&self.lock) = None;
+        result
+    }
+
+    fn seal_all(&self) -> Result<()> {
+        // What is in memory after a failed sync is doubtful; the next open decides by the files.
+        self.log.check_healthy()?;
+        self.log.writer_for_close().seal(&self.log)?;
+        self.settle()
+    }
+}
+
+// A panic under one of these leaves what they guard whole: they hold no half-done work.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

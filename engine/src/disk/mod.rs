@@ -1,0 +1,120 @@
+//! The doorway to the operating system: two small traits, so that the same engine code runs on
+//! the real disk and on a simulated one. A disk is one directory; it knows names, never paths,
+//! and nothing of what the files mean.
+
+pub(crate) mod bytes;
+pub(crate) mod map;
+pub(crate) mod os;
+
+use std::io;
+use std::sync::Arc;
+
+use map::Map;
+
+/// How a file is opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum How {
+    /// An existing file, for reading.
+    Read,
+    /// An existing file, for reading and writing.
+    Write,
+    /// A new file, for reading and writing; an existing one is an error.
+    CreateNew,
+    /// A file for reading and writing, made empty if it exists.
+    Replace,
+}
+
+/// One directory of files.
+pub(crate) trait Disk: Send + Sync {
+    /// The names of all entries, sorted.
+    fn list(&self) -> io::Result<Vec<String>>;
+    fn open(&self, name: &str, how: How) -> io::Result<Arc<dyn DiskFile>>;
+    /// Replaces `to` if it exists.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    fn remove(&self, name: &str) -> io::Result<()>;
+    /// Makes creations, renames and removals so far durable.
+    fn sync_dir(&self) -> io::Result<()>;
+    /// Takes the exclusive kernel lock on `name`, making the file if needed. `WouldBlock` if held.
+    fn lock(&self, name: &str) -> io::Result<Box<dyn Lock>>;
+    /// Fills `bytes` with unpredictable ones.
+    fn random(&self, bytes: &mut [u8]) -> io::Result<()>;
+}
+
+/// A held lock; released when dropped, and by the kernel when the process dies.
+pub(crate) trait Lock: Send + Sync {}
+
+/// One open file.
+pub(crate) trait DiskFile: Send + Sync {
+    /// Writes some of `bytes` at `at`; may be short. Use [`write_all_at`].
+    fn write_some_at(&self, bytes: &[u8], at: u64) -> io::Result<usize>;
+    /// Reads some bytes at `at`; may be short; 0 is the end. Use [`read_full_at`].
+    fn read_some_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize>;
+    fn len(&self) -> io::Result<u64>;
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Reserves blocks up to `len`, extending the file with zeros, so that writes there do not
+    /// run out of space. `Unsupported` where the file system cannot.
+    fn reserve(&self, len: u64) -> io::Result<()>;
+    /// Returns when all bytes written before, and the length, are on the device.
+    fn sync_data(&self) -> io::Result<()>;
+    /// A read-only view of the first `len` bytes, which may lie beyond the end for now. `None`
+    /// where this disk cannot show later writes through it.
+    fn map(&self, len: u64) -> io::Result<Option<Map>>;
+    /// How many names the file has.
+    fn links(&self) -> io::Result<u64>;
+    /// Asks that the next read comes from the device, not from a cache. Best effort.
+    fn drop_cache(&self);
+}
+
+/// Writes all of `bytes`, going on after short writes and interruptions.
+pub(crate) fn write_all_at(file: &dyn DiskFile, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match file.write_some_at(bytes, at) {
+            Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero)),
+            Ok(n) => {
+                bytes = bytes.get(n..).unwrap_or_default();
+                at += n as u64;
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+/// Reads until `buffer` is full or the file ends; returns how many bytes were read.
+pub(crate) fn read_full_at(
+    file: &dyn DiskFile,
+    buffer: &mut [u8],
+    mut at: u64,
+) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read_some_at(rest, at) {
+            Ok(0) => break,
+            Ok(n) => {
+                filled += n;
+                at += n as u64;
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(filled)
+}
+
+/// The whole file as bytes; `max` bounds what is allocated.
+pub(crate) fn read_whole(disk: &dyn Disk, name: &str, max: u64) -> io::Result<Vec<u8>> {
+    let file = disk.open(name, How::Read)?;
+    let len = file.len()?;
+    if len > max {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("{len} bytes is more than the {max} such a file may hold"),
+        ));
+    }
+    let len = usize::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+    let mut bytes = vec![0; len];
+    let n = read_full_at(&*file, &mut bytes, 0)?;
+    bytes.truncate(n);
+    Ok(bytes)
+}

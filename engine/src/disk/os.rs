@@ -1,0 +1,288 @@
+//! The real disk: one directory of the operating system, with positional reads and writes,
+//! kernel locks and directory syncs. The only file besides disk/map.rs that names `std::fs`.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::map::Map;
+use super::{Disk, DiskFile, How, Lock};
+
+/// A directory of the operating system.
+pub(crate) struct OsDisk {
+    dir: PathBuf,
+}
+
+/// What stands at a path that should become or be a store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Place {
+    Directory,
+    Missing,
+    NotADirectory,
+}
+
+impl OsDisk {
+    pub(crate) fn new(dir: &Path) -> OsDisk {
+        OsDisk {
+            dir: dir.to_path_buf(),
+        }
+    }
+
+    pub(crate) fn look(dir: &Path) -> io::Result<Place> {
+        match fs::metadata(dir) {
+            Ok(found) if found.is_dir() => Ok(Place::Directory),
+            Ok(_) => Ok(Place::NotADirectory),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Place::Missing),
+            Err(e) if e.kind() == io::ErrorKind::NotADirectory => Ok(Place::NotADirectory),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Makes the directory and its missing ancestors, and syncs the parent of each one made, so
+    /// that a power cut cannot take the store's own name away.
+    pub(crate) fn create_dir(dir: &Path) -> io::Result<()> {
+        let mut made = Vec::new();
+        let mut at = Some(dir);
+        while let Some(path) = at {
+            if path.as_os_str().is_empty() || path.exists() {
+                break;
+            }
+            made.push(path.to_path_buf());
+            at = path.parent();
+        }
+        fs::create_dir_all(dir)?;
+        for path in made.iter().rev() {
+            let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
+            sync_directory(parent.unwrap_or(Path::new(".")))?;
+        }
+        Ok(())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+}
+
+impl Disk for OsDisk {
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.dir)? {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn open(&self, name: &str, how: How) -> io::Result<Arc<dyn DiskFile>> {
+        let mut options = OpenOptions::new();
+        options.read(true);
+        match how {
+            How::Read => {}
+            How::Write => {
+                options.write(true);
+            }
+            How::CreateNew => {
+                options.write(true).create_new(true);
+            }
+            How::Replace => {
+                options.write(true).create(true).truncate(true);
+            }
+        }
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::OpenOptionsExt;
+            options.mode(0o600);
+        }
+        Ok(Arc::new(OsFile {
+            file: options.open(self.path(name))?,
+        }))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path(from), self.path(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.path(name))
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        sync_directory(&self.dir)
+    }
+
+    fn lock(&self, name: &str) -> io::Result<Box<dyn Lock>> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(self.path(name))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(io::Error::from(io::ErrorKind::WouldBlock));
+            }
+            Err(TryLockError::Error(e)) => return Err(e),
+        }
+        // The content only helps a person to find the holder; a full disk must not prevent it.
+        let pid = format!("{}\n", std::process::id());
+        if file.set_len(0).is_ok() {
+            let _informational = write_at(&file, pid.as_bytes(), 0);
+        }
+        Ok(Box::new(OsLock { _file: file }))
+    }
+
+    fn random(&self, bytes: &mut [u8]) -> io::Result<()> {
+        getrandom::fill(bytes).map_err(io::Error::other)
+    }
+}
+
+/// The file stays open while the lock is held; closing it releases the lock.
+struct OsLock {
+    _file: File,
+}
+
+impl Lock for OsLock {}
+
+struct OsFile {
+    file: File,
+}
+
+impl DiskFile for OsFile {
+    fn write_some_at(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
+        write_at(&self.file, bytes, at)
+    }
+
+    fn read_some_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        read_at(&self.file, buffer, at)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn reserve(&self, len: u64) -> io::Result<()> {
+        use rustix::fs::{FallocateFlags, fallocate};
+        loop {
+            match fallocate(&self.file, FallocateFlags::empty(), 0, len) {
+                Ok(()) => return Ok(()),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
+                    return Err(io::Error::from(io::ErrorKind::Unsupported));
+                }
+                Err(e) => return Err(io::Error::from(e)),
+            }
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn reserve(&self, _len: u64) -> io::Result<()> {
+        Err(io::Error::from(io::ErrorKind::Unsupported))
+    }
+
+    // On macOS std's sync_data asks for F_FULLFSYNC, on Windows for FlushFileBuffers.
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    #[cfg(all(unix, target_pointer_width = "64"))]
+    fn map(&self, len: u64) -> io::Result<Option<Map>> {
+        Map::of_file(&self.file, len).map(Some)
+    }
+
+    // Windows cannot truncate or remove a mapped file; 32-bit systems lack address space.
+    #[cfg(not(all(unix, target_pointer_width = "64")))]
+    fn map(&self, _len: u64) -> io::Result<Option<Map>> {
+        Ok(None)
+    }
+
+    #[cfg(unix)]
+    fn links(&self) -> io::Result<u64> {
+        use std::os::unix::fs::MetadataExt;
+        Ok(self.file.metadata()?.nlink())
+    }
+
+    // Unknown elsewhere: more than one is the safe answer, the file is then copied, not cut.
+    #[cfg(not(unix))]
+    fn links(&self) -> io::Result<u64> {
+        Ok(2)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn drop_cache(&self) {
+        use rustix::fs::{Advice, fadvise};
+        let _best_effort = fadvise(&self.file, 0, None, Advice::DontNeed);
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn drop_cache(&self) {}
+}
+
+#[cfg(unix)]
+fn write_at(file: &File, bytes: &[u8], at: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::write_at(file, bytes, at)
+}
+
+#[cfg(windows)]
+fn write_at(file: &File, bytes: &[u8], at: u64) -> io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_write(file, bytes, at)
+}
+
+#[cfg(unix)]
+fn read_at(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, buffer, at)
+}
+
+#[cfg(windows)]
+fn read_at(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_read(file, buffer, at)
+}
+
+#[cfg(unix)]
+fn sync_directory(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+// Windows has no directory sync; its file systems journal names by themselves.
+#[cfg(not(unix))]
+fn sync_directory(_dir: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{read_full_at, write_all_at};
+
+    #[test]
+    fn a_second_lock_in_the_same_process_is_refused_until_the_first_is_dropped() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let disk = OsDisk::new(dir.path());
+        let first = disk.lock("LOCK").expect("free");
+        let second = disk.lock("LOCK").err().expect("held");
+        assert_eq!(second.kind(), io::ErrorKind::WouldBlock);
+        drop(first);
+        assert!(disk.lock("LOCK").is_ok());
+    }
+
+    #[test]
+    fn reserved_space_reads_as_zeros_and_keeps_what_was_written() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let disk = OsDisk::new(dir.path());
+        let file = disk.open("f", How::CreateNew).expect("created");
+        write_all_at(&*file, b"head", 0).expect("written");
+        match file.reserve(8_192) {
+            Ok(()) => assert_eq!(file.len().expect("length"), 8_192),
+            Err(e) => assert_eq!(e.kind(), io::ErrorKind::Unsupported),
+        }
+        let mut bytes = [1; 4];
+        assert_eq!(read_full_at(&*file, &mut bytes, 0).expect("read"), 4);
+        assert_eq!(&bytes, b"head");
+    }
+}

@@ -1,0 +1,196 @@
+//! The one error of the crate: clonable, because group commit answers many callers with it,
+//! and with few kinds, chosen by what the caller does next.
+//! It knows no other module; whoever meets a fault adds the file and offset.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+/// The result of every fallible call of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What a caller can do about an [`Error`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The operating system refused a file operation; the message says which. Retry or give up.
+    Io,
+    /// No space is left. Nothing was applied; delete, merge or free space, then try again.
+    StorageFull,
+    /// Bytes on disk are not what was written. Restore, `verify` or accept the loss.
+    Corrupted,
+    /// Another process or handle has the store open for writing.
+    Locked,
+    /// The call itself was wrong: a limit, a wrong index kind, a directory that is no store.
+    InvalidArgument,
+    /// A keyspace or store that was asked for by name does not exist.
+    NotFound,
+    /// The files were written by a newer version of the format.
+    UnsupportedFormat,
+    /// A sync failed earlier; the store refuses writes until it is opened again. Reads go on.
+    Poisoned,
+    /// The store was closed.
+    Closed,
+    /// Another write came between; read again and retry.
+    Conflict,
+}
+
+/// What went wrong, where, and while doing what.
+#[derive(Clone)]
+pub struct Error {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    kind: ErrorKind,
+    message: String,
+    file: Option<String>,
+    offset: Option<u64>,
+    source: Option<io::Error>,
+}
+
+impl Error {
+    /// What the caller can do about it.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.inner.kind
+    }
+
+    /// The file concerned, as named in the store's directory.
+    #[must_use]
+    pub fn file(&self) -> Option<&str> {
+        self.inner.file.as_deref()
+    }
+
+    /// The byte offset in [`Error::file`] where the fault lies.
+    #[must_use]
+    pub fn offset(&self) -> Option<u64> {
+        self.inner.offset
+    }
+
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
+        Error::build(kind, message.into(), None, None, None)
+    }
+
+    pub(crate) fn invalid(message: impl Into<String>) -> Error {
+        Error::new(ErrorKind::InvalidArgument, message)
+    }
+
+    pub(crate) fn closed() -> Error {
+        Error::new(ErrorKind::Closed, "the store is closed")
+    }
+
+    pub(crate) fn corrupted(file: &str, offset: u64, what: impl fmt::Display) -> Error {
+        Error::build(
+            ErrorKind::Corrupted,
+            what.to_string(),
+            Some(file.to_owned()),
+            Some(offset),
+            None,
+        )
+    }
+
+    /// An error of the operating system met while `doing` something to `file`.
+    pub(crate) fn io(doing: &str, file: &str, source: io::Error) -> Error {
+        let kind = match source.kind() {
+            io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::FileTooLarge => ErrorKind::StorageFull,
+            _ => ErrorKind::Io,
+        };
+        Error::build(
+            kind,
+            format!("could not {doing}"),
+            Some(file.to_owned()),
+            None,
+            Some(source),
+        )
+    }
+
+    /// The same error under another kind, with the first cause kept in the message.
+    pub(crate) fn poisoned_by(cause: &Error) -> Error {
+        Error::build(
+            ErrorKind::Poisoned,
+            format!(
+                "the store refuses writes after a failed sync ({cause}); open it again to go on"
+            ),
+            cause.inner.file.clone(),
+            cause.inner.offset,
+            None,
+        )
+    }
+
+    fn build(
+        kind: ErrorKind,
+        message: String,
+        file: Option<String>,
+        offset: Option<u64>,
+        source: Option<io::Error>,
+    ) -> Error {
+        Error {
+            inner: Arc::new(Inner {
+                kind,
+                message,
+                file,
+                offset,
+                source,
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.inner.message)?;
+        if let Some(file) = &self.inner.file {
+            write!(f, ", file {file}")?;
+        }
+        if let Some(offset) = self.inner.offset {
+            write!(f, ", offset {offset}")?;
+        }
+        if let Some(source) = &self.inner.source {
+            write!(f, ": {source}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}({self})", self.inner.kind)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.inner.source.as_ref().map(|source| source as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_from_other_io_errors() {
+        let full = Error::io("append", "x", io::Error::from(io::ErrorKind::StorageFull));
+        let other = Error::io(
+            "append",
+            "x",
+            io::Error::from(io::ErrorKind::PermissionDenied),
+        );
+        assert_eq!(full.kind(), ErrorKind::StorageFull);
+        assert_eq!(other.kind(), ErrorKind::Io);
+    }
+
+    #[test]
+    fn the_message_names_file_and_offset() {
+        let error = Error::corrupted("seg-1", 42, "header checksum does not hold");
+        assert_eq!(
+            error.to_string(),
+            "header checksum does not hold, file seg-1, offset 42"
+        );
+        assert_eq!(error.file(), Some("seg-1"));
+        assert_eq!(error.offset(), Some(42));
+    }
+}

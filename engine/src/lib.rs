@@ -1,0 +1,84 @@
+//! Peercask is an embedded, append-only, log-structured key-value store for peer-to-peer nodes:
+//! one directory, one process that writes, no server and no C library.
+//!
+//! Keys live in named keyspaces over one log of segment files. An in-memory keydir finds the
+//! newest record of a key, reads are lent from memory maps without a copy, records may expire,
+//! and merge gives space back in the background. What a write survives is chosen per write.
+//!
+//! ```
+//! use peercask::{Durability, KeyspaceOptions, Options, Store, Write};
+//! use std::time::Duration;
+//!
+//! # fn main() -> peercask::Result<()> {
+//! # let dir = tempfile::tempdir().expect("a temporary directory");
+//! # let dir = dir.path();
+//! let store = Store::open(dir, Options::default())?;
+//! let peers = store.keyspace("peers", KeyspaceOptions::ordered())?;
+//!
+//! peers.put("12D3KooW/alice", "/ip4/192.0.2.7/tcp/4001")?;
+//! let hour = Write::new().ttl(Duration::from_secs(3600)).durability(Durability::Kernel);
+//! peers.put_with("12D3KooW/bob", "/ip4/192.0.2.8/tcp/4001", hour)?.wait()?;
+//!
+//! for entry in peers.prefix("12D3KooW/")?.rev() {
+//!     let entry = entry?;
+//!     println!("{:?} -> {:?}", entry.key, entry.value);
+//! }
+//!
+//! let seen = store.keyspace("seen", KeyspaceOptions::hash())?;
+//! let mut batch = store.batch();
+//! batch.delete(&peers, "12D3KooW/bob");
+//! batch.put(&seen, "12D3KooW/bob", "left");
+//! batch.commit()?;
+//! assert_eq!(peers.get("12D3KooW/bob")?, None);
+//! store.close()
+//! # }
+//! ```
+//!
+//! What is promised after which crash stands in `docs/durability.md`, the bytes on disk in
+//! `docs/format.md`, the shape of the code in `ARCHITECTURE.md`.
+
+mod batch;
+mod clock;
+mod commit;
+mod core;
+mod disk;
+mod error;
+mod handle;
+pub mod inspect;
+mod iter;
+mod keydir;
+mod keyspace;
+mod lookup;
+mod merge;
+mod options;
+mod recovery;
+mod report;
+mod segment;
+mod stats;
+mod store;
+mod ticket;
+mod value;
+mod verify;
+mod worker;
+
+pub use batch::Batch;
+pub use clock::{Clock, ClockWarning, ManualClock, SystemClock};
+pub use error::{Error, ErrorKind, Result};
+pub use iter::{Iter, Walk};
+pub use keyspace::Keyspace;
+pub use merge::Merge;
+pub use options::{
+    BATCH_BYTES_MAX, Durability, IndexKind, KEY_LEN_MAX, KEYSPACE_NAME_LEN_MAX, KEYSPACES_MAX,
+    KeyspaceOptions, Missing, Options, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, VALUE_LEN_MAX, Write,
+};
+pub use report::{Cut, Damage, MergeReport, RecoveryReport, VerifyReport};
+pub use segment::location::Seq;
+pub use stats::{KeyspaceInfo, Progress, Stats};
+pub use store::Store;
+pub use ticket::Commit;
+pub use value::{Entry, Value, ValueReader};
+
+/// The README's program is compiled and run with the other examples.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -1,0 +1,176 @@
+//! Merge: live records of some sealed segments are written anew, the segments removed. In this
+//! order, so that a crash at any point loses and revives nothing: what is live is decided
+//! (`decide`), copied (`copy`), synced and named; the log is synced, so that what made a record
+//! dead is durable too; one manifest declares the inputs dead; the keydir is moved over by
+//! compare-and-swap; the inputs leave the table and are unlinked (`publish`).
+//!
+//! Writers and readers go on all the while. One merge runs at a time.
+
+mod copy;
+mod decide;
+mod pick;
+mod publish;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::clock::StoreClock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::keydir::space::Spaces;
+use crate::options::Options;
+use crate::report::MergeReport;
+use crate::segment::data_file::Segment;
+use crate::segment::log::Log;
+use crate::stats::Progress;
+
+/// How much [`Store::merge`](crate::Store::merge) does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Merge {
+    /// What the watermarks of [`Options`] ask for, as the background does.
+    Needed,
+    /// Everything: the active segment is sealed, and when the call returns no dead byte of what
+    /// was dead before it is in any file. A forgotten secret is gone from the directory.
+    Full,
+}
+
+/// A merge of at most this many segments at once.
+const INPUTS_MAX: usize = 32;
+/// Rounds of a full merge after the first; each removes what the one before set free.
+const FULL_ROUNDS_MAX: usize = 8;
+
+/// What a merge works with.
+pub(crate) struct Merger<'a> {
+    pub(crate) log: &'a Log,
+    pub(crate) spaces: &'a Spaces,
+    pub(crate) clock: &'a StoreClock,
+    pub(crate) options: &'a Options,
+    /// Told how many bytes were read or written; sleeps to keep the rate; false stops the merge.
+    pub(crate) pace: &'a dyn Fn(u64) -> bool,
+}
+
+impl Merger<'_> {
+    /// Runs until the watermarks are content, or once through everything.
+    pub(crate) fn run(
+        &self,
+        how: Merge,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<MergeReport> {
+        let span = tracing::info_span!("merge", ?how);
+        let _entered = span.enter();
+        let mut report = MergeReport::default();
+        match how {
+            Merge::Needed => while self.step(&mut report)? {},
+            Merge::Full => self.full(&mut report, progress)?,
+        }
+        let damaged = self
+            .log
+            .table
+            .load()
+            .iter()
+            .filter(|s| is_damaged(s))
+            .count();
+        report.segments_damaged = damaged as u64;
+        Ok(report)
+    }
+
+    /// The most urgent piece of work; false if there is none.
+    pub(crate) fn step(&self, report: &mut MergeReport) -> Result<bool> {
+        self.log.check_healthy()?;
+        let now_ms = self.clock.now_ms();
+        let expired = pick::expired(self.log, now_ms);
+        if !expired.is_empty() {
+            self.drop_expired(now_ms, &expired, report)?;
+            return Ok(true);
+        }
+        match pick::needed(self.log, self.options, now_ms) {
+            Some(inputs) => self.merge(inputs, report),
+            None => Ok(false),
+        }
+    }
+
+    /// Whole segments of which nothing can be visible or needed any more: not even read.
+    fn drop_expired(
+        &self,
+        now_ms: u64,
+        expired: &[Arc<Segment>],
+        report: &mut MergeReport,
+    ) -> Result<()> {
+        publish::retire(self, now_ms, expired, publish::entries_of(self, expired)?)?;
+        report.segments_dropped += expired.len() as u64;
+        report.bytes_in += expired
+            .iter()
+            .map(|segment| segment.file_bytes())
+            .sum::<u64>();
+        Ok(())
+    }
+
+    /// Merges `inputs` into new segments. An input with a record that cannot be read is left
+    /// alone, and the others are merged without it. False if the merge was told to stop.
+    fn merge(&self, mut inputs: Vec<Arc<Segment>>, report: &mut MergeReport) -> Result<bool> {
+        while !inputs.is_empty() {
+            let now_ms = self.clock.now_ms();
+            let decided = decide::decide(self, &inputs, now_ms)?;
+            match copy::copy(self, &inputs, &decided, now_ms) {
+                Ok(copied) => {
+                    let Some(copied) = copied else {
+                        return Ok(false);
+                    };
+                    publish::publish(self, now_ms, &inputs, copied, report)?;
+                    report.records_dropped += decided.dropped;
+                    report.tombstones_kept += decided.tombstones_kept;
+                    return Ok(true);
+                }
+                Err(copy::Failed::Unreadable(index, error)) => {
+                    if error.kind() != ErrorKind::Corrupted {
+                        return Err(error);
+                    }
+                    let damaged = inputs.remove(index);
+                    tracing::warn!(%error, "a segment is left out of merging");
+                    damaged.damaged.store(true, Ordering::Release);
+                }
+                Err(copy::Failed::Other(error)) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    fn full(&self, report: &mut MergeReport, progress: &mut dyn FnMut(Progress)) -> Result<()> {
+        self.log.writer()?.seal(self.log)?;
+        self.log.settle()?;
+        let mut todo = pick::all(self.log);
+        for _ in 0..=FULL_ROUNDS_MAX {
+            if todo.is_empty() {
+                break;
+            }
+            let before = ids(&todo);
+            let total_bytes = todo.iter().map(|segment| segment.file_bytes()).sum();
+            let mut done_bytes = 0;
+            for group in pick::groups(todo, self.log.segment_bytes) {
+                done_bytes += group
+                    .iter()
+                    .map(|segment| segment.file_bytes())
+                    .sum::<u64>();
+                if !self.merge(group, report)? {
+                    return Err(Error::closed());
+                }
+                progress(Progress {
+                    done_bytes,
+                    total_bytes,
+                });
+            }
+            todo = pick::unclean(self.log);
+            if ids(&todo) == before {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_damaged(segment: &Segment) -> bool {
+    segment.damaged.load(Ordering::Acquire)
+}
+
+fn ids(segments: &[Arc<Segment>]) -> Vec<u64> {
+    segments.iter().map(|segment| segment.header.id.0).collect()
+}

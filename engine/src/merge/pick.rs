@@ -1,0 +1,190 @@
+//! Which segments to merge: those with most to gain first. Every rule leads to less of what it
+//! picks by, so picking comes to an end by itself.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::{INPUTS_MAX, is_damaged};
+use crate::options::Options;
+use crate::segment::base::Base;
+use crate::segment::data_file::Segment;
+use crate::segment::format::NEVER;
+use crate::segment::header::SegmentKind;
+
+/// A merge that gains less than this share of its input is not worth its writes.
+const GAIN_MIN: f64 = 0.05;
+/// Segments below this part of the full size are small.
+const SMALL_DIVISOR: u64 = 4;
+/// So many small segments of one kind are made into one.
+const SMALL_COUNT: usize = 8;
+/// From this share of tombstones on it is worth asking whether they can retire.
+const TOMBSTONE_SHARE: f64 = 0.25;
+
+/// A segment that may be merged, with what it would give.
+struct Candidate {
+    segment: Arc<Segment>,
+    bytes: u64,
+    /// Dead, or expired as far as can be told.
+    gain: u64,
+    tombstones: u64,
+}
+
+impl Candidate {
+    fn share(&self, of: u64) -> f64 {
+        of as f64 / self.bytes.max(1) as f64
+    }
+}
+
+fn candidates(base: &Base, now_ms: u64) -> Vec<Candidate> {
+    let settled = |segment: &&Arc<Segment>| segment.is_settled() && !is_damaged(segment);
+    base.table
+        .load()
+        .iter()
+        .filter(settled)
+        .map(|segment| {
+            let bytes = segment.record_bytes();
+            let live = segment.live_bytes();
+            let tombstones = segment.tombstone_bytes();
+            let dead = bytes.saturating_sub(live + tombstones);
+            let expired = segment.expired_bytes(now_ms).min(live);
+            Candidate {
+                segment: segment.clone(),
+                bytes,
+                gain: dead + expired,
+                tombstones,
+            }
+        })
+        .collect()
+}
+
+/// Segments in which every put has expired and so has all that their records cover.
+pub(super) fn expired(base: &Base, now_ms: u64) -> Vec<Arc<Segment>> {
+    let over = |segment: &Segment| {
+        let summary = segment.sealed().filter(|_| segment.is_settled());
+        summary.map(|sealed| sealed.summary).is_some_and(|summary| {
+            summary.max_expiry != NEVER
+                && summary.max_expiry <= now_ms
+                && summary.max_covers <= now_ms
+                && summary.records > 0
+        })
+    };
+    base.table
+        .load()
+        .iter()
+        .filter(|s| over(s) && !is_damaged(s))
+        .cloned()
+        .collect()
+}
+
+/// What the watermarks ask for, most urgent first.
+pub(super) fn needed(base: &Base, options: &Options, now_ms: u64) -> Option<Vec<Arc<Segment>>> {
+    let mut all = candidates(base, now_ms);
+    all.sort_by(|a, b| b.share(b.gain).total_cmp(&a.share(a.gain)));
+    let total: u64 = all.iter().map(|candidate| candidate.bytes).sum();
+    let live: u64 = total
+        - all
+            .iter()
+            .map(|c| c.gain + c.tombstones)
+            .sum::<u64>()
+            .min(total);
+    let allowed = live as f64 * options.merge_space_amplification + base.segment_bytes as f64;
+    let over_bound = total as f64 > allowed;
+    let wanted = |candidate: &&Candidate| {
+        let share = candidate.share(candidate.gain);
+        share >= options.merge_dead_share || (over_bound && share >= GAIN_MIN)
+    };
+    let by_gain = bounded(all.iter().filter(wanted), base.segment_bytes);
+    if !by_gain.is_empty() {
+        return Some(by_gain);
+    }
+    tombstones(base, &all, over_bound).or_else(|| small(base, &all))
+}
+
+/// Segments with many tombstones, once for each time that puts were reclaimed since: only then
+/// can more of them retire.
+fn tombstones(base: &Base, all: &[Candidate], over_bound: bool) -> Option<Vec<Arc<Segment>>> {
+    let reclaims = base.counters.reclaims.get();
+    let worth = |candidate: &&Candidate| {
+        let enough = candidate.share(candidate.tombstones) >= TOMBSTONE_SHARE;
+        let tried = candidate.segment.tombstones_tried.load(Ordering::Acquire);
+        candidate.tombstones > 0 && (enough || over_bound) && tried < reclaims
+    };
+    let picked = bounded(all.iter().filter(worth), base.segment_bytes);
+    for segment in &picked {
+        segment.tombstones_tried.store(reclaims, Ordering::Release);
+    }
+    (!picked.is_empty()).then_some(picked)
+}
+
+/// Many small segments of one kind: each open and close leaves one.
+fn small(base: &Base, all: &[Candidate]) -> Option<Vec<Arc<Segment>>> {
+    let mut kinds: BTreeMap<(bool, u8), Vec<&Candidate>> = BTreeMap::new();
+    for candidate in all
+        .iter()
+        .filter(|c| c.bytes < base.segment_bytes / SMALL_DIVISOR)
+    {
+        let header = &candidate.segment.header;
+        let kind = (header.kind == SegmentKind::Merged, header.life_class);
+        kinds.entry(kind).or_default().push(candidate);
+    }
+    let many = kinds
+        .into_values()
+        .find(|small| small.len() >= SMALL_COUNT)?;
+    Some(bounded(many.into_iter(), base.segment_bytes))
+}
+
+/// As many as one merge takes: bounded in number and in bytes to copy.
+fn bounded<'a>(
+    candidates: impl Iterator<Item = &'a Candidate>,
+    segment_bytes: u64,
+) -> Vec<Arc<Segment>> {
+    let mut picked = Vec::new();
+    let mut copied = 0;
+    for candidate in candidates {
+        copied += candidate.bytes.saturating_sub(candidate.gain);
+        if !picked.is_empty() && (picked.len() == INPUTS_MAX || copied > 2 * segment_bytes) {
+            break;
+        }
+        picked.push(candidate.segment.clone());
+    }
+    picked
+}
+
+/// All segments, oldest records first.
+pub(super) fn all(base: &Base) -> Vec<Arc<Segment>> {
+    sorted(base, |_| true)
+}
+
+/// Segments that still hold a dead byte or a tombstone, oldest records first.
+pub(super) fn unclean(base: &Base) -> Vec<Arc<Segment>> {
+    sorted(base, |segment| {
+        segment.record_bytes() != segment.live_bytes()
+    })
+}
+
+fn sorted(base: &Base, wanted: impl Fn(&Segment) -> bool) -> Vec<Arc<Segment>> {
+    let mut segments = base.table.by_id();
+    segments.retain(|segment| segment.is_settled() && !is_damaged(segment) && wanted(segment));
+    segments.sort_by_key(|segment| segment.sealed().map_or(0, |s| s.summary.min_seq));
+    segments
+}
+
+/// Cuts a list into merges of bounded size.
+pub(super) fn groups(segments: Vec<Arc<Segment>>, segment_bytes: u64) -> Vec<Vec<Arc<Segment>>> {
+    let mut groups: Vec<Vec<Arc<Segment>>> = Vec::new();
+    let mut bytes = 0;
+    for segment in segments {
+        bytes += segment.record_bytes();
+        match groups.last_mut() {
+            Some(group) if group.len() < INPUTS_MAX && bytes <= 4 * segment_bytes => {
+                group.push(segment);
+            }
+            _ => {
+                bytes = segment.record_bytes();
+                groups.push(vec![segment]);
+            }
+        }
+    }
+    groups
+}

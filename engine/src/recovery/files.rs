@@ -1,0 +1,267 @@
+//! Which files of the directory belong to the store. The manifest decides, not the listing; only
+//! user segments younger than the manifest are taken from the listing alone.
+
+use std::collections::BTreeSet;
+
+use crate::disk::{Disk, How, read_full_at};
+use crate::error::{Error, Result};
+use crate::options::{Missing, Options};
+use crate::report::{Damage, RecoveryReport};
+use crate::segment::catalog;
+use crate::segment::format::{RECORDS_START, wide};
+use crate::segment::header::{HeaderFault, SegmentHeader, SegmentKind};
+use crate::segment::location::SegmentId;
+use crate::segment::manifest::{Manifest, SegmentEntry};
+use crate::segment::names::{self, FileName};
+
+/// The names in the directory, sorted out by what they are.
+#[derive(Default)]
+pub(super) struct Listing {
+    pub(super) manifests: Vec<String>,
+    pub(super) segments: BTreeSet<SegmentId>,
+    hints: BTreeSet<SegmentId>,
+    temporary: Vec<String>,
+    /// The highest segment id that any name carries; none up to it is given out again.
+    pub(super) highest_segment: u64,
+}
+
+/// A segment that belongs to the log.
+pub(super) struct Source {
+    pub(super) header: SegmentHeader,
+    /// What the manifest says of it, if it is sealed there.
+    pub(super) entry: Option<SegmentEntry>,
+    pub(super) has_hint: bool,
+}
+
+pub(super) fn list(disk: &dyn Disk, report: &mut RecoveryReport) -> Result<Listing> {
+    let listed = disk
+        .list()
+        .map_err(|e| Error::io("list the directory of", names::LOCK, e))?;
+    let mut listing = Listing::default();
+    for name in listed {
+        match names::parse(&name) {
+            FileName::Lock | FileName::Reserve => {}
+            FileName::Manifest(_) => listing.manifests.push(name),
+            FileName::Segment(id) => {
+                listing.highest_segment = listing.highest_segment.max(id.0);
+                listing.segments.insert(id);
+            }
+            FileName::Hint(id) => {
+                listing.hints.insert(id);
+            }
+            FileName::Temporary => listing.temporary.push(name),
+            FileName::Foreign => report.foreign_files.push(name),
+        }
+    }
+    Ok(listing)
+}
+
+/// The segments of the log, in the order of their ids.
+///
+/// # Errors
+/// `Corrupted` naming the file if a segment of the manifest is gone or cut short and
+/// `Options::missing_segments` does not accept that; `UnsupportedFormat`; `Io`.
+pub(super) fn choose(
+    disk: &dyn Disk,
+    manifest: &Manifest,
+    listing: &Listing,
+    options: &Options,
+    report: &mut RecoveryReport,
+) -> Result<Vec<Source>> {
+    let mut sources = Vec::new();
+    for entry in &manifest.segments {
+        if let Some(source) = listed(disk, entry, listing, options, report)? {
+            sources.push(source);
+        }
+    }
+    for id in &listing.segments {
+        let known = manifest.segments.iter().any(|entry| entry.header.id == *id);
+        if !known && !manifest.replaced.contains(id) {
+            sources.extend(unlisted(disk, manifest, *id, report)?);
+        }
+    }
+    sources.sort_by_key(|source| source.header.id);
+    Ok(sources)
+}
+
+/// A segment that the manifest names.
+fn listed(
+    disk: &dyn Disk,
+    entry: &SegmentEntry,
+    listing: &Listing,
+    options: &Options,
+    report: &mut RecoveryReport,
+) -> Result<Option<Source>> {
+    let id = entry.header.id;
+    let name = names::segment(id);
+    let accept = options.missing_segments == Missing::Accept;
+    if !listing.segments.contains(&id) {
+        let what = format!(
+            "the segment is missing, with {} records; bring the file back, or open with \
+             Missing::Accept to go on without it",
+            entry.summary.records
+        );
+        // One that was not sealed may have held nothing; that is no reason to refuse.
+        if entry.sealed && !accept {
+            return Err(Error::corrupted(&name, 0, what));
+        }
+        report.damage.push(Damage::at(
+            &name,
+            0,
+            entry.file_len,
+            "the segment is missing",
+        ));
+        return Ok(None);
+    }
+    let (start, len) = read_start(disk, &name)?;
+    if entry.sealed && len < entry.summary.data_len {
+        let what = format!(
+            "the segment is cut short: {len} bytes of {}; bring the file back, or open with \
+             Missing::Accept to go on with what is left",
+            entry.summary.data_len
+        );
+        if !accept {
+            return Err(Error::corrupted(&name, len, what));
+        }
+        let lost = entry.summary.data_len - len;
+        report
+            .damage
+            .push(Damage::at(&name, len, lost, "the segment is cut short"));
+    } else if entry.sealed && len != entry.file_len {
+        let what = "the file is not as long as it was; its records are not concerned";
+        report
+            .damage
+            .push(Damage::at(&name, entry.summary.data_len, 0, what));
+    }
+    match SegmentHeader::decode_file_start(&start) {
+        Ok((header, _)) if header != entry.header => {
+            let what = "this is not the segment that the manifest names: its header is another \
+                        one; bring the right file back, or open with Missing::Accept";
+            if !accept {
+                return Err(Error::corrupted(&name, 0, what));
+            }
+            report
+                .damage
+                .push(Damage::at(&name, 0, len, "the segment is not this store's"));
+            return Ok(None);
+        }
+        Ok((_, Some(note))) => report.damage.push(Damage::at(&name, 0, 0, note)),
+        Ok((_, None)) => {}
+        Err(HeaderFault::Version(version)) => return Err(catalog::newer(&name, version)),
+        // The manifest repeats the header, so this costs nothing. An unsealed one may be empty.
+        Err(fault) if entry.sealed => {
+            report
+                .damage
+                .push(Damage::at(&name, 0, 0, fault.to_string()));
+        }
+        Err(_) => {}
+    }
+    let sealed = entry.sealed && len >= entry.summary.data_len;
+    Ok(Some(Source {
+        header: entry.header.clone(),
+        entry: sealed.then(|| entry.clone()),
+        has_hint: listing.hints.contains(&id),
+    }))
+}
+
+/// A segment that the manifest does not name: one that was begun later, or a leftover.
+fn unlisted(
+    disk: &dyn Disk,
+    manifest: &Manifest,
+    id: SegmentId,
+    report: &mut RecoveryReport,
+) -> Result<Option<Source>> {
+    let name = names::segment(id);
+    let (start, len) = read_start(disk, &name)?;
+    match SegmentHeader::decode_file_start(&start) {
+        Ok((header, note)) => {
+            let ours = header.store_id == manifest.store_id && header.id == id;
+            let younger = id.0 >= manifest.next_segment;
+            if !ours || (header.kind == SegmentKind::User && !younger) {
+                let what = if ours {
+                    "an old copy"
+                } else {
+                    "another store's segment"
+                };
+                tracing::warn!(file = name, what, "left alone: not part of this store");
+                report.foreign_files.push(name);
+                return Ok(None);
+            }
+            if header.kind == SegmentKind::Merged {
+                // The output of a merge that was not declared: its inputs still count.
+                return Ok(None);
+            }
+            if let Some(note) = note {
+                report.damage.push(Damage::at(&name, 0, 0, note));
+            }
+            Ok(Some(Source {
+                header,
+                entry: None,
+                has_hint: false,
+            }))
+        }
+        Err(HeaderFault::Version(version)) => Err(catalog::newer(&name, version)),
+        Err(fault) => {
+            // Without a header nothing in it was ever acknowledged as `Device`.
+            if len > wide(RECORDS_START) && start.iter().any(|byte| *byte != 0) {
+                report
+                    .damage
+                    .push(Damage::at(&name, 0, len, fault.to_string()));
+            }
+            Ok(None)
+        }
+    }
+}
+
+/// The first bytes of a segment, and its length.
+pub(super) fn read_start(disk: &dyn Disk, name: &str) -> Result<(Vec<u8>, u64)> {
+    let failed = |e| Error::io("read the segment header of", name, e);
+    let file = disk.open(name, How::Read).map_err(failed)?;
+    let len = file.len().map_err(failed)?;
+    let mut start = vec![0; RECORDS_START];
+    let n = read_full_at(&*file, &mut start, 0).map_err(failed)?;
+    start.truncate(n);
+    Ok((start, len))
+}
+
+/// Removes what a crash left: temporary files, dead inputs of a merge, outputs that were never
+/// declared, hint files without a segment. True if there was something to remove.
+pub(super) fn remove_leftovers(
+    disk: &dyn Disk,
+    manifest: &Manifest,
+    listing: &Listing,
+    sources: &[Source],
+    report: &mut RecoveryReport,
+) -> Result<bool> {
+    let mut gone: Vec<String> = listing.temporary.clone();
+    let used = |id: &SegmentId| sources.iter().any(|source| source.header.id == *id);
+    for id in &listing.segments {
+        let name = names::segment(*id);
+        let kept = used(id) || report.foreign_files.contains(&name);
+        let damaged = report.damage.iter().any(|damage| damage.file == name);
+        if manifest.replaced.contains(id) || !(kept || damaged) {
+            gone.push(name);
+        }
+    }
+    gone.extend(
+        listing
+            .hints
+            .iter()
+            .filter(|id| !used(id))
+            .map(|id| names::hint(*id)),
+    );
+    for name in &gone {
+        match disk.remove(name) {
+            Ok(()) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(Error::io("remove a leftover", name, e)),
+        }
+    }
+    if !gone.is_empty() || !manifest.replaced.is_empty() {
+        disk.sync_dir()
+            .map_err(|e| Error::io("sync the directory of", names::LOCK, e))?;
+    }
+    let removed = !gone.is_empty();
+    report.removed_files.append(&mut gone);
+    Ok(removed)
+}

@@ -1,0 +1,195 @@
+//! From sorted hints to keydirs: the rows of all segments are merged by hash, the highest seq of
+//! each hash wins, and only a put that won gets an entry. The order of files plays no part, so
+//! doing it again gives the same. Ranges of the hash are done in parallel.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::load::HintBytes;
+use crate::keydir::either::Keydir;
+use crate::keydir::space::{Space, Spaces};
+use crate::segment::data_file::{Live, Segment};
+use crate::segment::hint_file::{Hint, HintRow};
+use crate::segment::location::{KeyspaceId, Location};
+use crate::segment::record::RecordKind;
+
+type Loaded = (Arc<Segment>, Hint<HintBytes>);
+
+/// Ranges of the hash; more than threads, so that they end together.
+const RANGES: usize = 64;
+
+/// Where one segment's rows of a keyspace stand in the merge.
+struct Cursor<'a> {
+    index: usize,
+    hint: &'a Hint<HintBytes>,
+    section: usize,
+    row: usize,
+    end: usize,
+}
+
+/// What one range of one keyspace gave.
+#[derive(Default)]
+struct Filled {
+    live: BTreeMap<usize, Live>,
+    ordered: Vec<(Box<[u8]>, Location)>,
+}
+
+/// Fills all keydirs and counts what is live in each segment.
+pub(super) fn keydirs(spaces: &Spaces, segments: &[Loaded], threads: usize) {
+    for (segment, hint) in segments {
+        let mut live = Live::default();
+        for section in 0..hint.sections().len() {
+            let tombstones = hint
+                .rows(section)
+                .filter(|row| row.kind == RecordKind::Tombstone);
+            live.tombstone_bytes += tombstones.map(|row| row.len).sum::<u64>();
+        }
+        segment.set_live(live);
+    }
+    for space in spaces.all() {
+        keydir(&space, segments, threads);
+    }
+}
+
+fn keydir(space: &Space, segments: &[Loaded], threads: usize) {
+    let rows: usize = segments
+        .iter()
+        .filter_map(|(_, hint)| Some(hint.sections().get(hint.section_for(space.id())?)?))
+        .map(|section| section.row_count())
+        .sum();
+    if rows == 0 {
+        return;
+    }
+    let (ranges, threads) = if rows < 10_000 {
+        (1, 1)
+    } else {
+        (RANGES, threads)
+    };
+    let next = AtomicUsize::new(0);
+    let ordered = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..threads.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let range = next.fetch_add(1, Ordering::Relaxed);
+                    if range >= ranges {
+                        break;
+                    }
+                    let mut filled = one_range(space, segments, range, ranges);
+                    for (index, live) in filled.live {
+                        if let Some((segment, _)) = segments.get(index) {
+                            segment.add_all_live(&live);
+                        }
+                    }
+                    let mut ordered = ordered.lock().unwrap_or_else(PoisonError::into_inner);
+                    ordered.append(&mut filled.ordered);
+                }
+            });
+        }
+    });
+    if let Keydir::Ordered(keydir) = &space.keydir {
+        keydir.fill(ordered.into_inner().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// The first hash of range `range` of `ranges`.
+fn range_start(range: usize, ranges: usize) -> u128 {
+    (u128::MAX / ranges as u128).wrapping_mul(range as u128)
+}
+
+fn one_range(space: &Space, segments: &[Loaded], range: usize, ranges: usize) -> Filled {
+    let mut cursors = cursors(space.id(), segments, range, ranges);
+    let mut heap: BinaryHeap<Reverse<(u128, u64, usize)>> = BinaryHeap::new();
+    for (i, cursor) in cursors.iter_mut().enumerate() {
+        push_next(&mut heap, cursor, i);
+    }
+    let mut filled = Filled::default();
+    let mut best: Option<(HintRow, usize, usize)> = None;
+    while let Some(Reverse((hash, _, i))) = heap.pop() {
+        if best.is_some_and(|(row, ..)| row.hash != hash) {
+            settle(space, segments, &cursors, best.take(), &mut filled);
+        }
+        let Some(cursor) = cursors.get_mut(i) else {
+            continue;
+        };
+        let row = cursor.hint.row(cursor.section, cursor.row);
+        // Rows of one hash come in the order of their seqs: a later one replaces.
+        best = Some((row, i, cursor.row));
+        cursor.row += 1;
+        push_next(&mut heap, cursor, i);
+    }
+    settle(space, segments, &cursors, best, &mut filled);
+    filled
+}
+
+fn cursors<'a>(
+    keyspace: KeyspaceId,
+    segments: &'a [Loaded],
+    range: usize,
+    ranges: usize,
+) -> Vec<Cursor<'a>> {
+    let mut cursors = Vec::new();
+    for (index, (_, hint)) in segments.iter().enumerate() {
+        let Some(section) = hint.section_for(keyspace) else {
+            continue;
+        };
+        let row = hint.lower_bound(section, range_start(range, ranges));
+        let end = if range + 1 == ranges {
+            hint.sections()
+                .get(section)
+                .map_or(0, |section| section.row_count())
+        } else {
+            hint.lower_bound(section, range_start(range + 1, ranges))
+        };
+        cursors.push(Cursor {
+            index,
+            hint,
+            section,
+            row,
+            end,
+        });
+    }
+    cursors
+}
+
+fn push_next(heap: &mut BinaryHeap<Reverse<(u128, u64, usize)>>, cursor: &Cursor<'_>, i: usize) {
+    if cursor.row < cursor.end {
+        let row = cursor.hint.row(cursor.section, cursor.row);
+        heap.push(Reverse((row.hash, row.seq, i)));
+    }
+}
+
+/// The winner of one hash gets its entry, if it is a put.
+fn settle(
+    space: &Space,
+    segments: &[Loaded],
+    cursors: &[Cursor<'_>],
+    best: Option<(HintRow, usize, usize)>,
+    filled: &mut Filled,
+) {
+    let Some((row, i, at)) = best.filter(|(row, ..)| row.kind == RecordKind::Put) else {
+        return;
+    };
+    let Some(cursor) = cursors.get(i) else { return };
+    let Some((segment, _)) = segments.get(cursor.index) else {
+        return;
+    };
+    let location = Location {
+        slot: segment.slot,
+        offset: row.offset,
+    };
+    match &space.keydir {
+        Keydir::Hash(keydir) => {
+            keydir.change(row.hash, None, Some(location));
+        }
+        Keydir::Ordered(_) => {
+            if let Some(key) = cursor.hint.key(cursor.section, at) {
+                filled.ordered.push((key.into(), location));
+            }
+        }
+    }
+    let live = filled.live.entry(cursor.index).or_default();
+    live.add(space.id(), row.len, row.expiry, segment.header.created_ms);
+}

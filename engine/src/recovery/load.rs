@@ -1,0 +1,282 @@
+//! What each segment holds, several at a time: the hint file where it is valid, a scan where not.
+//! A segment that was not sealed is scanned with its values, for the decision where the log ends.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::files::Source;
+use crate::disk::bytes::FileBytes;
+use crate::disk::{Disk, DiskFile, How};
+use crate::error::{Error, Result};
+use crate::options::Options;
+use crate::report::{Damage, RecoveryReport};
+use crate::segment::data_file::{Parts, Sealed, Segment};
+use crate::segment::format::SECRET_LEN;
+use crate::segment::header::{SegmentHeader, Summary};
+use crate::segment::hint_file::Hint;
+use crate::segment::hinting::{self, Hinted};
+use crate::segment::keyspace_entry::KeyspaceEntry;
+use crate::segment::manifest::Manifest;
+use crate::segment::names;
+use crate::segment::scan::{Scan, ScanItem, ScanOptions};
+use crate::segment::sealed_end::footer_of;
+use crate::segment::table::Table;
+
+/// A segment as far as recovery has got with it.
+pub(super) struct Loaded {
+    pub(super) header: SegmentHeader,
+    pub(super) name: String,
+    pub(super) listed_sealed: bool,
+    /// Known at once for a listed one, after the repair of the log's end for the others.
+    pub(super) summary: Summary,
+    pub(super) file_len: u64,
+    pub(super) hint: Option<Hint<HintBytes>>,
+    /// Whether the hint came from its file.
+    pub(super) hint_from_file: bool,
+    /// What the scan of an unsealed segment met, in file order.
+    pub(super) steps: Vec<Step>,
+    /// A valid footer that the manifest does not know of yet.
+    pub(super) has_footer: bool,
+    /// The highest synced mark in its records, and the store time beside it.
+    pub(super) mark_seq: u64,
+    pub(super) mark_time_ms: u64,
+    pub(super) damage: Vec<Damage>,
+}
+
+/// One thing met in a scan.
+pub(super) enum Step {
+    Record {
+        offset: u64,
+        len: u64,
+        seq: u64,
+        batch_follow: u32,
+        value_ok: bool,
+    },
+    Gap {
+        offset: u64,
+        len: u64,
+    },
+}
+
+pub(super) type HintBytes = FileBytes;
+
+/// Loads all sources, in their order.
+pub(super) fn all(
+    disk: &dyn Disk,
+    manifest: &Manifest,
+    sources: Vec<Source>,
+    options: &Options,
+    report: &mut RecoveryReport,
+) -> Result<Vec<Loaded>> {
+    let next = AtomicUsize::new(0);
+    let results: Mutex<Vec<Option<Result<Loaded>>>> =
+        Mutex::new(sources.iter().map(|_| None).collect());
+    let threads = options.threads().min(sources.len()).max(1);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some(source) = sources.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let loaded = one(disk, manifest, source);
+                    let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
+                    let at = sources.iter().position(|s| s.header.id == source.header.id);
+                    if let Some(place) = at.and_then(|at| results.get_mut(at)) {
+                        *place = Some(loaded);
+                    }
+                }
+            });
+        }
+    });
+    let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut loaded: Vec<Loaded> = results.into_iter().flatten().collect::<Result<_>>()?;
+    for segment in &mut loaded {
+        report.damage.append(&mut segment.damage);
+        if segment.hint_from_file {
+            report.hints_used += 1;
+        } else {
+            report.segments_scanned += 1;
+        }
+    }
+    Ok(loaded)
+}
+
+fn one(disk: &dyn Disk, manifest: &Manifest, source: &Source) -> Result<Loaded> {
+    let name = names::segment(source.header.id);
+    let mut loaded = Loaded {
+        header: source.header.clone(),
+        name,
+        listed_sealed: source.entry.is_some(),
+        summary: Summary::empty(),
+        file_len: 0,
+        hint: None,
+        hint_from_file: false,
+        steps: Vec::new(),
+        has_footer: false,
+        mark_seq: 0,
+        mark_time_ms: 0,
+        damage: Vec::new(),
+    };
+    match &source.entry {
+        Some(entry) => {
+            loaded.summary = entry.summary;
+            loaded.file_len = entry.file_len;
+            if source.has_hint {
+                loaded.hint = read_hint(disk, manifest, &mut loaded)?;
+                loaded.hint_from_file = loaded.hint.is_some();
+            }
+            if loaded.hint.is_none() {
+                let data_len = loaded.summary.data_len;
+                build_hint(
+                    disk,
+                    &manifest.secret,
+                    &manifest.keyspaces,
+                    &mut loaded,
+                    data_len,
+                )?;
+            }
+        }
+        None => scan_unsealed(disk, &mut loaded)?,
+    }
+    Ok(loaded)
+}
+
+/// The hint from its file, if that holds and belongs to this state of the segment.
+fn read_hint(
+    disk: &dyn Disk,
+    manifest: &Manifest,
+    loaded: &mut Loaded,
+) -> Result<Option<Hint<HintBytes>>> {
+    let name = names::hint(loaded.header.id);
+    let failed = |e| Error::io("read the hint file", &name, e);
+    let file = disk.open(&name, How::Read).map_err(failed)?;
+    let len = file.len().map_err(failed)?;
+    let bytes = FileBytes::of(&*file, len).map_err(failed)?;
+    let expect = hinting::binding(&loaded.header, &loaded.summary, &manifest.secret);
+    match Hint::open(bytes, &expect) {
+        Ok(hint) => Ok(Some(hint)),
+        Err(fault) => {
+            // A hint is never the only copy of anything: told, and the segment is scanned.
+            let what = format!("the hint file is not used: {fault}");
+            loaded.damage.push(Damage::at(&name, 0, len, what));
+            Ok(None)
+        }
+    }
+}
+
+/// Scans the records up to `data_end` and takes the hint built from them.
+pub(super) fn build_hint(
+    disk: &dyn Disk,
+    secret: &[u8; SECRET_LEN],
+    keyspaces: &[KeyspaceEntry],
+    loaded: &mut Loaded,
+    data_end: u64,
+) -> Result<()> {
+    let bytes = read_segment(disk, &loaded.name)?.1;
+    let Hinted {
+        bytes: hint,
+        summary,
+        gaps,
+    } = hinting::build(bytes.as_ref(), data_end, &loaded.header, keyspaces, secret);
+    if loaded.listed_sealed {
+        for (offset, len) in gaps {
+            let what = "no record can be read here; what it held is lost";
+            loaded
+                .damage
+                .push(Damage::at(&loaded.name, offset, len, what));
+        }
+    } else {
+        loaded.summary = summary;
+    }
+    let (_, hint) = Hint::parse_unbound(FileBytes::Read(hint))
+        .map_err(|fault| Error::corrupted(&loaded.name, 0, fault))?;
+    loaded.hint = Some(hint);
+    Ok(())
+}
+
+/// Scans a segment that may end anywhere. What counts is the device's copy, not what a failed
+/// sync may have left in the cache: so the file is synced and the cache dropped first.
+fn scan_unsealed(disk: &dyn Disk, loaded: &mut Loaded) -> Result<()> {
+    let (file, bytes) = {
+        let failed = |e| Error::io("sync the segment", &loaded.name, e);
+        let file = disk.open(&loaded.name, How::Write).map_err(failed)?;
+        file.sync_data().map_err(failed)?;
+        file.drop_cache();
+        read_segment(disk, &loaded.name)?
+    };
+    loaded.file_len = file
+        .len()
+        .map_err(|e| Error::io("read the length of", &loaded.name, e))?;
+    let bytes = bytes.as_ref();
+    let footer = footer_of(bytes, &loaded.header);
+    loaded.has_footer = footer.is_some();
+    let data_end = footer.map_or(loaded.file_len, |footer| footer.summary.data_len);
+    let options = ScanOptions { check_values: true };
+    for item in Scan::new(bytes, data_end, &loaded.header, options) {
+        match item {
+            ScanItem::Record {
+                offset,
+                header,
+                value_ok,
+                ..
+            } => {
+                if let Some(mark) = header.fields.mark {
+                    loaded.mark_seq = loaded.mark_seq.max(mark.synced_seq);
+                    loaded.mark_time_ms = loaded.mark_time_ms.max(mark.time_ms);
+                }
+                loaded.steps.push(Step::Record {
+                    offset,
+                    len: header.record_len(),
+                    seq: header.fields.seq,
+                    batch_follow: header.fields.batch_follow,
+                    value_ok,
+                });
+            }
+            ScanItem::Gap { offset, len } => loaded.steps.push(Step::Gap { offset, len }),
+            ScanItem::ZeroTail { .. } => {}
+        }
+    }
+    Ok(())
+}
+
+/// The file and all its bytes.
+fn read_segment(disk: &dyn Disk, name: &str) -> Result<(Arc<dyn DiskFile>, FileBytes)> {
+    let failed = |e| Error::io("read the segment", name, e);
+    let file = disk.open(name, How::Read).map_err(failed)?;
+    let len = file.len().map_err(failed)?;
+    let bytes = FileBytes::of(&*file, len).map_err(failed)?;
+    Ok((file, bytes))
+}
+
+/// Opens every loaded segment and puts it into the table, with its hint beside it.
+pub(super) fn into_table(
+    disk: &Arc<dyn Disk>,
+    table: &Table,
+    loaded: Vec<Loaded>,
+) -> Result<Vec<(Arc<Segment>, Hint<HintBytes>)>> {
+    let mut segments = Vec::with_capacity(loaded.len());
+    for loaded in loaded {
+        let Some(hint) = loaded.hint else { continue };
+        let file = disk.open(&loaded.name, How::Read);
+        let file = file.map_err(|e| Error::io("open the segment", &loaded.name, e))?;
+        let sealed = Sealed {
+            summary: loaded.summary,
+            file_len: loaded.file_len,
+        };
+        let segment = table.add(|slot| {
+            Segment::new(Parts {
+                header: loaded.header,
+                slot,
+                disk: disk.clone(),
+                file,
+                map_len: loaded.summary.data_len,
+                written: loaded.summary.data_len,
+                sealed: Some(sealed),
+            })
+        })?;
+        segment
+            .hinted
+            .store(loaded.hint_from_file, Ordering::Release);
+        segment.release_file();
+        segments.push((segment, hint));
+    }
+    Ok(segments)
+}

@@ -1,0 +1,208 @@
+//! From a directory to a log and its keydirs, whatever a crash left there. In this order: which
+//! files belong (`files`), what each segment holds (`load`), where the log ends (`tail`), the
+//! repair of its end (`repair`), the keydirs (`fill`). Every step may be interrupted and done
+//! again with the same result; nothing is written if nothing needs repair.
+
+mod files;
+mod fill;
+mod load;
+mod rebuild;
+mod repair;
+mod tail;
+
+use std::sync::Arc;
+
+use crate::clock::{Stopwatch, StoreClock};
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::keydir::space::{Space, Spaces};
+use crate::options::Options;
+use crate::report::RecoveryReport;
+use crate::segment::base::{Base, BaseStart};
+use crate::segment::catalog::{self, Catalog};
+use crate::segment::log::Log;
+use crate::segment::manifest::Manifest;
+use crate::segment::names;
+use crate::segment::table::Table;
+use crate::segment::writer::Writer;
+
+/// After an unclean stop seqs go on this far above the last one: those that were handed out but
+/// lost are never used again.
+const SEQ_JUMP: u64 = 1 << 32;
+
+/// An opened log with its keyspaces.
+pub(crate) struct Recovered {
+    pub(crate) log: Log,
+    pub(crate) spaces: Spaces,
+    pub(crate) clock: StoreClock,
+    pub(crate) report: RecoveryReport,
+}
+
+/// Opens or creates the store on `disk`; the caller holds the lock.
+pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Options) -> Result<Recovered> {
+    let watch = Stopwatch::start();
+    let span = tracing::info_span!("open");
+    let _entered = span.enter();
+    let mut report = RecoveryReport::default();
+    let listing = files::list(&**disk, &mut report)?;
+    let found = catalog::read(&**disk, &listing.manifests)?;
+    for (file, fault) in &found.damaged {
+        let what = format!("this copy of the manifest does not hold: {fault}");
+        report
+            .damage
+            .push(crate::report::Damage::at(file, 0, 0, what));
+    }
+    let fresh = found.manifest.is_none() && found.damaged.is_empty() && listing.segments.is_empty();
+    let mut must_write = found.needs_writing;
+    let manifest = match found.manifest {
+        Some(manifest) => manifest,
+        None if fresh => {
+            report.created = true;
+            new_manifest(&**disk)?
+        }
+        None => {
+            report.manifest_rebuilt = true;
+            rebuild::manifest(&**disk, &listing)?
+        }
+    };
+    let log = build(
+        disk,
+        options,
+        manifest,
+        &listing,
+        &mut report,
+        &mut must_write,
+    )?;
+    let mut recovered = log;
+    recovered.report = RecoveryReport {
+        elapsed: watch.elapsed(),
+        ..report
+    };
+    if must_write {
+        recovered
+            .log
+            .update_catalog(recovered.clock.now_ms(), |_| Ok(()))?;
+        recovered.log.remove_files()?;
+    }
+    recovered.log.take_reserve();
+    let report = &recovered.report;
+    tracing::info!(
+        segments = report.segments,
+        records = report.records,
+        damage = report.damage.len(),
+        cut = report.cut.len(),
+        "opened"
+    );
+    Ok(recovered)
+}
+
+/// From manifest and listing to the log in memory, with its end repaired on disk.
+fn build(
+    disk: &Arc<dyn Disk>,
+    options: &Options,
+    manifest: Manifest,
+    listing: &files::Listing,
+    report: &mut RecoveryReport,
+    must_write: &mut bool,
+) -> Result<Recovered> {
+    let sources = files::choose(&**disk, &manifest, listing, options, report)?;
+    let settled = files::remove_leftovers(&**disk, &manifest, listing, &sources, report)?;
+    let mut loaded = load::all(&**disk, &manifest, sources, options, report)?;
+    let end = tail::find_end(&manifest, &mut loaded, report);
+    let unclean = loaded.iter().any(|segment| !segment.listed_sealed);
+    *must_write |= unclean || report.manifest_rebuilt || settled;
+    let empty = repair::end_of_log(&**disk, &mut loaded, report)?;
+    for segment in loaded.iter_mut().filter(|segment| segment.hint.is_none()) {
+        let data_end = segment.summary.data_len;
+        load::build_hint(
+            &**disk,
+            &manifest.secret,
+            &manifest.keyspaces,
+            segment,
+            data_end,
+        )?;
+    }
+
+    let keyspaces = rebuild::with_unknown_keyspaces(&manifest, &loaded, report);
+    let (mut next_segment, mut time_ms) = (manifest.next_segment, manifest.time_ms);
+    for segment in &loaded {
+        next_segment = next_segment.max(segment.header.id.0 + 1);
+        time_ms = time_ms
+            .max(segment.header.created_ms)
+            .max(segment.mark_time_ms);
+    }
+    next_segment = next_segment.max(listing.highest_segment + 1);
+    let next_keyspace = keyspaces
+        .iter()
+        .map(|entry| entry.id.0 + 1)
+        .fold(manifest.next_keyspace, u32::max);
+    let last_seq = end.last_seq;
+    let next_seq = match last_seq.max(manifest.seq_high) {
+        high if unclean => high.max(end.synced_seq) + SEQ_JUMP,
+        high => high + 1,
+    };
+
+    let table = Table::new();
+    let segments = load::into_table(disk, &table, loaded)?;
+    let spaces = Spaces::default();
+    for entry in &keyspaces {
+        spaces.insert(Arc::new(Space::new(entry.clone(), manifest.secret)));
+    }
+    fill::keydirs(&spaces, &segments, options.threads());
+    report.segments = segments.len() as u64;
+    report.last_seq = last_seq;
+    report.synced_seq = end.synced_seq;
+    report.clean = !report.created && !*must_write && report.damage.is_empty();
+
+    let base = Base::new(BaseStart {
+        disk: disk.clone(),
+        table,
+        store_id: manifest.store_id,
+        secret: manifest.secret,
+        keyspaces: keyspaces.clone(),
+        next_segment,
+        // All that is left of the log was synced by the repair, or was before.
+        synced_seq: last_seq,
+        segment_bytes: options.segment_bytes,
+        buffer_bytes: options.buffer_bytes,
+        reserve_bytes: options.reserve_bytes,
+    });
+    let catalog = Catalog {
+        generation: manifest.generation,
+        store_id: manifest.store_id,
+        secret: manifest.secret,
+        next_keyspace,
+        keyspaces,
+        // Those of merges are gone, and the directory is synced.
+        replaced: empty,
+    };
+    *must_write |= report.created;
+    Ok(Recovered {
+        log: Log::new(base, Writer::new(last_seq, next_seq), catalog),
+        spaces,
+        clock: StoreClock::new(options.clock.clone(), time_ms),
+        report: RecoveryReport::default(),
+    })
+}
+
+/// The manifest of a store that is just being made.
+fn new_manifest(disk: &dyn Disk) -> Result<Manifest> {
+    let mut manifest = Manifest {
+        generation: 0,
+        store_id: [0; 16],
+        secret: [0; 16],
+        next_segment: 1,
+        next_keyspace: 1,
+        seq_high: 0,
+        synced_seq: 0,
+        time_ms: 0,
+        keyspaces: Vec::new(),
+        segments: Vec::new(),
+        replaced: Vec::new(),
+    };
+    for bytes in [&mut manifest.store_id, &mut manifest.secret] {
+        let filled = disk.random(bytes);
+        filled.map_err(|e| Error::io("get random bytes for", names::LOCK, e))?;
+    }
+    Ok(manifest)
+}

@@ -1,0 +1,228 @@
+//! Where the log ends after an unclean stop. Seqs of the user stream have no gaps; what is
+//! missing up to the synced mark is damage and reported, the first thing missing above it ends
+//! the log, and what follows was never acknowledged as `Device`.
+
+use super::load::{Loaded, Step};
+use crate::report::{Cut, Damage, RecoveryReport};
+use crate::segment::format::{RECORDS_START, wide};
+use crate::segment::header::SegmentKind;
+use crate::segment::manifest::Manifest;
+
+/// The end of the log.
+pub(super) struct End {
+    pub(super) last_seq: u64,
+    /// Everything up to it was on the device.
+    pub(super) synced_seq: u64,
+}
+
+/// The walk along the unsealed segments.
+struct Walk {
+    synced_seq: u64,
+    /// The last seq accepted so far.
+    last_seq: u64,
+    /// Nothing from here on belongs to the log.
+    ended: bool,
+}
+
+/// Decides for each unsealed segment where its data ends (`summary.data_len`) and tells what is
+/// cut or damaged. One that goes wholly, or never held a record, ends where records start.
+pub(super) fn find_end(
+    manifest: &Manifest,
+    loaded: &mut [Loaded],
+    report: &mut RecoveryReport,
+) -> End {
+    let synced_seq = synced_mark(manifest, loaded);
+    let listed = |segment: &&Loaded| segment.listed_sealed;
+    let last_seq = loaded
+        .iter()
+        .filter(listed)
+        .map(|segment| segment.summary.max_seq)
+        .fold(0, u64::max);
+    let mut walk = Walk {
+        synced_seq,
+        last_seq,
+        ended: false,
+    };
+    // The manifest vouches for the log up to the first segment that it did not see sealed: merges
+    // may have taken the records away that its header counts on.
+    // A rebuilt manifest vouches for all, since nothing tells what merges took.
+    let mut vouched = if report.manifest_rebuilt {
+        u64::MAX
+    } else {
+        manifest.seq_high.max(last_seq)
+    };
+    let voids = void_from(loaded, synced_seq);
+    for (segment, void_above) in loaded.iter_mut().zip(voids) {
+        report.records += segment.summary.records;
+        if !segment.listed_sealed {
+            if segment.header.prior_seq <= vouched {
+                walk.last_seq = walk.last_seq.max(segment.header.prior_seq);
+            }
+            if !report.manifest_rebuilt {
+                vouched = 0;
+            }
+            walk.segment(segment, void_above, report);
+        }
+    }
+    // Without an unsealed segment the manifest saw the end of the log.
+    let walked = loaded.iter().any(|segment| !segment.listed_sealed);
+    if walked && walk.last_seq < synced_seq {
+        let lost = synced_seq - walk.last_seq;
+        let what = format!("the log ends {lost} records before the last one known to be synced");
+        let file = loaded
+            .last()
+            .map_or_else(String::new, |segment| segment.name.clone());
+        report.damage.push(Damage::at(&file, 0, 0, what));
+    }
+    End {
+        last_seq: walk.last_seq.max(synced_seq),
+        synced_seq,
+    }
+}
+
+/// Everything up to here is proven to have been on the device.
+fn synced_mark(manifest: &Manifest, loaded: &[Loaded]) -> u64 {
+    let of = |segment: &Loaded| {
+        let sealed = if segment.listed_sealed {
+            segment.summary.max_seq
+        } else {
+            0
+        };
+        segment.mark_seq.max(sealed)
+    };
+    loaded.iter().map(of).fold(manifest.synced_seq, u64::max)
+}
+
+/// For each segment the seq above which a later segment's header says that nothing counts: the
+/// remains of an append that failed. Never below the synced mark.
+fn void_from(loaded: &[Loaded], synced_seq: u64) -> Vec<u64> {
+    let mut lowest = u64::MAX;
+    let mut voids: Vec<u64> = loaded
+        .iter()
+        .rev()
+        .map(|segment| {
+            let here = lowest;
+            if !segment.listed_sealed && segment.header.kind == SegmentKind::User {
+                lowest = lowest.min(segment.header.prior_seq.max(synced_seq));
+            }
+            here
+        })
+        .collect();
+    voids.reverse();
+    voids
+}
+
+impl Walk {
+    fn segment(&mut self, segment: &mut Loaded, void_above: u64, report: &mut RecoveryReport) {
+        let mut end = wide(RECORDS_START);
+        let mut batch_start = None;
+        // A jump after an unclean stop is legitimate: the header tells what came before.
+        if !self.ended {
+            self.expect(
+                segment.header.prior_seq,
+                &segment.name,
+                wide(RECORDS_START),
+                report,
+            );
+            if !self.ended {
+                self.last_seq = self.last_seq.max(segment.header.base_seq.saturating_sub(1));
+            }
+        }
+        let before_segment = self.last_seq;
+        let mut batch_last_seq = before_segment;
+        for step in &segment.steps {
+            if self.ended {
+                break;
+            }
+            let Step::Record {
+                offset,
+                len,
+                seq,
+                batch_follow,
+                value_ok,
+            } = *step
+            else {
+                continue;
+            };
+            if seq.checked_sub(1) != Some(self.last_seq) {
+                batch_start = None;
+            }
+            self.expect(seq.saturating_sub(1), &segment.name, end, report);
+            self.ended |= seq > void_above || (!value_ok && seq > self.synced_seq);
+            if self.ended {
+                break;
+            }
+            if !value_ok {
+                let what = "the value's checksum does not hold; the key reads as an error";
+                report
+                    .damage
+                    .push(Damage::at(&segment.name, offset, len, what));
+            }
+            let start = *batch_start.get_or_insert(offset);
+            if batch_follow == 0 {
+                batch_start = None;
+                batch_last_seq = seq;
+            } else {
+                batch_start = Some(start);
+            }
+            self.last_seq = seq;
+            end = offset + len;
+        }
+        if let Some(start) = batch_start.filter(|_| self.last_seq > self.synced_seq) {
+            // An unfinished batch above the mark is absent as a whole.
+            end = start;
+            self.last_seq = batch_last_seq;
+        }
+        segment.summary.data_len = end;
+        self.tell(segment, end, report);
+    }
+
+    /// Everything up to `seq` should have been met; what lies between is damage up to the synced
+    /// mark, and the end of the log above it.
+    fn expect(&mut self, seq: u64, file: &str, offset: u64, report: &mut RecoveryReport) {
+        if seq <= self.last_seq {
+            return;
+        }
+        if self.last_seq < self.synced_seq {
+            let lost = seq.min(self.synced_seq) - self.last_seq;
+            let what = format!("{lost} synced records before this place are lost");
+            report.damage.push(Damage::at(file, offset, 0, what));
+        }
+        if seq > self.synced_seq {
+            self.ended = true;
+        } else {
+            self.last_seq = seq;
+        }
+    }
+
+    /// Reports what lies behind `end`, and damage before it.
+    fn tell(&self, segment: &Loaded, end: u64, report: &mut RecoveryReport) {
+        let mut cut = Cut {
+            file: segment.name.clone(),
+            offset: end,
+            bytes: 0,
+            records: 0,
+        };
+        let mut kept = 0;
+        for step in &segment.steps {
+            match step {
+                Step::Record { offset, len, .. } if *offset >= end => {
+                    cut.bytes += len;
+                    cut.records += 1;
+                }
+                Step::Gap { offset, len } if *offset >= end => cut.bytes += len,
+                Step::Record { .. } => kept += 1,
+                Step::Gap { offset, len } => {
+                    let what = "no record can be read here; what it held is lost";
+                    report
+                        .damage
+                        .push(Damage::at(&segment.name, *offset, *len, what));
+                }
+            }
+        }
+        report.records += kept;
+        if cut.bytes > 0 {
+            report.cut.push(cut);
+        }
+    }
+}

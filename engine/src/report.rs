@@ -1,0 +1,157 @@
+//! What open, merge and verify tell the caller: plain data, with a place for every loss.
+
+use std::fmt;
+use std::time::Duration;
+
+/// A place where the files are not what was written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Damage {
+    /// The file, as named in the store's directory.
+    pub file: String,
+    /// Where it begins.
+    pub offset: u64,
+    /// How many bytes it spans, as far as known.
+    pub len: u64,
+    /// What was found, and what was lost by it.
+    pub what: String,
+    /// The key concerned, where it can be read.
+    pub key: Option<Vec<u8>>,
+    /// The keyspace of that key.
+    pub keyspace: Option<String>,
+}
+
+impl Damage {
+    pub(crate) fn at(file: &str, offset: u64, len: u64, what: impl Into<String>) -> Damage {
+        Damage {
+            file: file.to_owned(),
+            offset,
+            len,
+            what: what.into(),
+            key: None,
+            keyspace: None,
+        }
+    }
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} at offset {} ({} bytes): {}",
+            self.file, self.offset, self.len, self.what
+        )?;
+        if let Some(key) = &self.key {
+            write!(f, ", key \"{}\"", key.escape_ascii())?;
+        }
+        if let Some(keyspace) = &self.keyspace {
+            write!(f, " of keyspace '{keyspace}'")?;
+        }
+        Ok(())
+    }
+}
+
+/// What was cut off the end of the log: writes that were never acknowledged as `Device`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Cut {
+    /// The file, as named in the store's directory.
+    pub file: String,
+    /// Where the cut was made; everything from here on is gone.
+    pub offset: u64,
+    /// How many bytes that held something were cut.
+    pub bytes: u64,
+    /// How many whole records were among them.
+    pub records: u64,
+}
+
+/// What opening the store found.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RecoveryReport {
+    /// The store was made by this call.
+    pub created: bool,
+    /// The store had been closed, and nothing had to be repaired.
+    pub clean: bool,
+    /// Segments in the log.
+    pub segments: u64,
+    /// Segments whose hint file was used.
+    pub hints_used: u64,
+    /// Segments that had to be scanned.
+    pub segments_scanned: u64,
+    /// Records in all segments, dead ones included.
+    pub records: u64,
+    /// Everything up to this seq is proven to have been on the device.
+    pub synced_seq: u64,
+    /// The last seq in the log.
+    pub last_seq: u64,
+    /// What was cut off the end of the log.
+    pub cut: Vec<Cut>,
+    /// What is damaged; each costs only the records it hit.
+    pub damage: Vec<Damage>,
+    /// Leftovers of a crash that were removed.
+    pub removed_files: Vec<String>,
+    /// Files in the directory that are not the store's; left alone.
+    pub foreign_files: Vec<String>,
+    /// Both copies of the manifest were lost; it was rebuilt from the segments.
+    pub manifest_rebuilt: bool,
+    /// How long opening took.
+    pub elapsed: Duration,
+}
+
+/// What a merge did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct MergeReport {
+    /// Segments read and replaced.
+    pub segments_in: u64,
+    /// Segments written.
+    pub segments_out: u64,
+    /// Segments dropped whole, unread: everything in them had expired.
+    pub segments_dropped: u64,
+    /// Bytes of the segments replaced or dropped.
+    pub bytes_in: u64,
+    /// Bytes of the segments written.
+    pub bytes_out: u64,
+    /// Live records copied.
+    pub records_copied: u64,
+    /// Dead and expired records and retired tombstones left out.
+    pub records_dropped: u64,
+    /// Tombstones that must stay, since an older version may lie elsewhere.
+    pub tombstones_kept: u64,
+    /// Segments left alone because a live record in them cannot be read; see `verify`.
+    pub segments_damaged: u64,
+}
+
+impl MergeReport {
+    pub(crate) fn add(&mut self, other: &MergeReport) {
+        self.segments_in += other.segments_in;
+        self.segments_out += other.segments_out;
+        self.segments_dropped += other.segments_dropped;
+        self.bytes_in += other.bytes_in;
+        self.bytes_out += other.bytes_out;
+        self.records_copied += other.records_copied;
+        self.records_dropped += other.records_dropped;
+        self.tombstones_kept += other.tombstones_kept;
+        self.segments_damaged += other.segments_damaged;
+    }
+}
+
+/// What `verify` found.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct VerifyReport {
+    /// Segments read.
+    pub segments: u64,
+    /// Records whose checksums were compared.
+    pub records: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// Hint files compared with their segments.
+    pub hints: u64,
+    /// Everything that is not as it was written.
+    pub damage: Vec<Damage>,
+}
+
+impl VerifyReport {
+    /// Whether nothing is damaged.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.damage.is_empty()
+    }
+}

@@ -1,0 +1,162 @@
+//! What every part of the log shares: the disk, the table of segments, ids, counters, and whether
+//! the store still takes writes. It holds no lock across any call and knows neither the active
+//! segment (writer) nor the manifest (log).
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+
+use crate::disk::{Disk, How};
+use crate::error::{Error, Result};
+use crate::segment::format::{SECRET_LEN, STORE_ID_LEN};
+use crate::segment::keyspace_entry::KeyspaceEntry;
+use crate::segment::location::SegmentId;
+use crate::segment::names;
+use crate::segment::table::Table;
+use crate::stats::Counters;
+
+/// Shared by the log and its writer.
+pub(crate) struct Base {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) table: Table,
+    pub(crate) counters: Counters,
+    pub(crate) segment_bytes: u64,
+    pub(crate) buffer_bytes: usize,
+    pub(crate) reserve_bytes: u64,
+    pub(crate) store_id: [u8; STORE_ID_LEN],
+    pub(crate) secret: [u8; SECRET_LEN],
+    /// What footers repeat of the catalog; a leaf lock, held for a clone.
+    keyspaces: RwLock<Arc<Vec<KeyspaceEntry>>>,
+    next_segment: AtomicU64,
+    /// Everything up to this seq is on the device.
+    synced_seq: AtomicU64,
+    poison: OnceLock<Error>,
+    closed: AtomicBool,
+}
+
+/// The numbers that a log starts with.
+pub(crate) struct BaseStart {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) table: Table,
+    pub(crate) store_id: [u8; STORE_ID_LEN],
+    pub(crate) secret: [u8; SECRET_LEN],
+    pub(crate) keyspaces: Vec<KeyspaceEntry>,
+    pub(crate) next_segment: u64,
+    pub(crate) synced_seq: u64,
+    pub(crate) segment_bytes: u64,
+    pub(crate) buffer_bytes: usize,
+    pub(crate) reserve_bytes: u64,
+}
+
+impl Base {
+    pub(crate) fn new(start: BaseStart) -> Base {
+        Base {
+            disk: start.disk,
+            table: start.table,
+            counters: Counters::default(),
+            segment_bytes: start.segment_bytes,
+            buffer_bytes: start.buffer_bytes,
+            reserve_bytes: start.reserve_bytes,
+            store_id: start.store_id,
+            secret: start.secret,
+            keyspaces: RwLock::new(Arc::new(start.keyspaces)),
+            next_segment: AtomicU64::new(start.next_segment),
+            synced_seq: AtomicU64::new(start.synced_seq),
+            poison: OnceLock::new(),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn synced_seq(&self) -> u64 {
+        self.synced_seq.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn note_synced(&self, seq: u64) {
+        self.synced_seq.fetch_max(seq, Ordering::AcqRel);
+    }
+
+    /// An id that was never given out before in this directory.
+    pub(crate) fn new_segment_id(&self) -> SegmentId {
+        SegmentId(self.next_segment.fetch_add(1, Ordering::AcqRel))
+    }
+
+    pub(crate) fn next_segment(&self) -> u64 {
+        self.next_segment.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn random_u64(&self) -> Result<u64> {
+        let mut bytes = [0; 8];
+        let filled = self.disk.random(&mut bytes);
+        filled.map_err(|e| Error::io("get random bytes for", names::LOCK, e))?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    pub(crate) fn keyspace_entries(&self) -> Arc<Vec<KeyspaceEntry>> {
+        self.keyspaces
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(crate) fn set_keyspace_entries(&self, entries: Vec<KeyspaceEntry>) {
+        *self
+            .keyspaces
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(entries);
+    }
+
+    // ---- states of the whole
+
+    /// Refuses writes from now on; the first cause is kept. Returns the error for the caller.
+    pub(crate) fn poison(&self, cause: Error) -> Error {
+        if self.poison.set(cause.clone()).is_ok() {
+            tracing::error!(%cause, "the store is poisoned: it refuses writes until reopened");
+        }
+        cause
+    }
+
+    pub(crate) fn poisoned(&self) -> Option<&Error> {
+        self.poison.get()
+    }
+
+    pub(crate) fn check_healthy(&self) -> Result<()> {
+        match self.poison.get() {
+            Some(cause) => Err(Error::poisoned_by(cause)),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            Err(Error::closed())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// True for the one caller that closes.
+    pub(crate) fn mark_closed(&self) -> bool {
+        !self.closed.swap(true, Ordering::AcqRel)
+    }
+
+    // ---- space for deletes
+
+    /// Keeps some space aside for deletes on a full disk; does nothing if it is there.
+    pub(crate) fn take_reserve(&self) {
+        if self.reserve_bytes == 0 {
+            return;
+        }
+        let Ok(file) = self.disk.open(names::RESERVE, How::CreateNew) else {
+            return;
+        };
+        let kept = file.reserve(self.reserve_bytes).and_then(|()| file.len());
+        if kept.is_err() {
+            // Without it deletes may fail on a full disk; nothing else depends on it.
+            let _nothing_kept = self.disk.remove(names::RESERVE);
+        }
+    }
+
+    /// Gives the kept space back to the file system; true if there was some.
+    pub(crate) fn give_up_reserve(&self) -> bool {
+        self.disk.remove(names::RESERVE).is_ok()
+    }
+}

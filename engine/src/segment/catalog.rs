@@ -1,0 +1,119 @@
+//! The manifest's two files: read the better one, write both. And what the manifest holds beside
+//! the segments: keyspaces, the hash secret, inputs of merges that may still be named.
+//! The bytes are described in docs/format.md, "Manifest".
+
+use crate::disk::{Disk, How, read_whole, write_all_at};
+use crate::error::{Error, ErrorKind, Result};
+use crate::segment::format::{SECRET_LEN, STORE_ID_LEN, wide};
+use crate::segment::keyspace_entry::KeyspaceEntry;
+use crate::segment::location::SegmentId;
+use crate::segment::manifest::{Manifest, ManifestFault};
+use crate::segment::names::{self, ManifestCopy};
+
+/// More than any manifest of 65,536 segments and 1,024 keyspaces needs.
+const MANIFEST_LEN_MAX: u64 = 64 << 20;
+
+/// The part of the manifest that is not read off the segments.
+#[derive(Clone)]
+pub(crate) struct Catalog {
+    pub(crate) generation: u64,
+    pub(crate) store_id: [u8; STORE_ID_LEN],
+    pub(crate) secret: [u8; SECRET_LEN],
+    pub(crate) next_keyspace: u32,
+    pub(crate) keyspaces: Vec<KeyspaceEntry>,
+    /// Declared dead, unlinked, but the unlink may not be durable.
+    pub(crate) replaced: Vec<SegmentId>,
+}
+
+/// What the two files gave.
+pub(crate) struct Found {
+    pub(crate) manifest: Option<Manifest>,
+    /// Copies that exist but do not hold, with the reason.
+    pub(crate) damaged: Vec<(&'static str, ManifestFault)>,
+    /// Some copy is absent, damaged or older than the other.
+    pub(crate) needs_writing: bool,
+}
+
+/// Reads both copies and keeps the one of the higher generation.
+///
+/// # Errors
+/// `UnsupportedFormat` if a copy was written by a newer version; `Io` if one cannot be read.
+pub(crate) fn read(disk: &dyn Disk, present: &[String]) -> Result<Found> {
+    let mut found = Found {
+        manifest: None,
+        damaged: Vec::new(),
+        needs_writing: false,
+    };
+    for copy in [ManifestCopy::A, ManifestCopy::B] {
+        let name = names::manifest(copy);
+        if !present.iter().any(|n| n == name) {
+            found.needs_writing = true;
+            continue;
+        }
+        let bytes = read_whole(disk, name, MANIFEST_LEN_MAX)
+            .map_err(|e| Error::io("read the manifest", name, e))?;
+        match Manifest::decode(&bytes) {
+            Ok(manifest) => {
+                let best = found.manifest.as_ref().map(|best| best.generation);
+                found.needs_writing |= best.is_some_and(|best| best != manifest.generation);
+                if best.is_none_or(|best| manifest.generation > best) {
+                    found.manifest = Some(manifest);
+                }
+            }
+            Err(ManifestFault::Version(version)) => return Err(newer(name, version)),
+            Err(fault) => {
+                found.needs_writing = true;
+                found.damaged.push((name, fault));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Writes both copies, a before b: each is whole or the old one at any moment, and one damaged
+/// file never takes anything with it.
+pub(crate) fn write(disk: &dyn Disk, manifest: &Manifest) -> Result<u64> {
+    let bytes = manifest.encode();
+    for copy in [ManifestCopy::A, ManifestCopy::B] {
+        replace_file(disk, names::manifest(copy), &bytes)?;
+        disk.sync_dir()
+            .map_err(|e| Error::io("sync the directory", names::manifest(copy), e))?;
+    }
+    Ok(2 * wide(bytes.len()))
+}
+
+/// Writes `bytes` under a temporary name, syncs, and renames it to `name`. The directory is not
+/// synced yet.
+pub(crate) fn replace_file(disk: &dyn Disk, name: &str, bytes: &[u8]) -> Result<()> {
+    let temporary = names::temporary(name);
+    let file = disk
+        .open(&temporary, How::Replace)
+        .map_err(|e| Error::io("create a temporary file", &temporary, e))?;
+    let written = write_all_at(&*file, bytes, 0)
+        .map_err(|e| Error::io("write", &temporary, e))
+        .and_then(|()| {
+            file.sync_data()
+                .map_err(|e| Error::io("sync", &temporary, e))
+        })
+        .and_then(|()| {
+            disk.rename(&temporary, name)
+                .map_err(|e| Error::io("rename into place", name, e))
+        });
+    if written.is_err() {
+        // It is removed at the next open if it cannot be now; the first error is what matters.
+        let _first_error_counts = disk.remove(&temporary);
+    }
+    written
+}
+
+/// The refusal of files that a newer release wrote.
+pub(crate) fn newer(file: &str, version: u32) -> Error {
+    Error::new(
+        ErrorKind::UnsupportedFormat,
+        format!(
+            "{file} has format version {version}, this release reads version {}; \
+             open the store with a newer release",
+            crate::segment::format::FORMAT_VERSION
+        ),
+    )
+}

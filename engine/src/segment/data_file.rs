@@ -1,0 +1,635 @@
+//! One segment in memory: its header, its bytes (mapped, or still held back in the tail), what is
+//! live in it. It reads and checks records at an offset; it never decides which records are
+//! current and never writes by itself: the log does. Bytes are described in docs/format.md.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+
+use bytes::Bytes;
+
+use crate::disk::bytes::FileBytes;
+use crate::disk::map::Map;
+use crate::disk::{Disk, DiskFile, How, read_full_at};
+use crate::error::{Error, Result};
+use crate::segment::format::{NEVER, RECORD_HEADER_LEN_MAX, RECORDS_START, wide};
+use crate::segment::header::{SegmentHeader, Summary};
+use crate::segment::hint_file::Hint;
+use crate::segment::location::KeyspaceId;
+use crate::segment::names;
+use crate::segment::record::{self, RecordFault, RecordHeader, RecordKind};
+
+/// How much is read first where there is no map: header and key of nearly all records.
+const FIRST_READ_LEN: usize = 1_024;
+/// Powers of two of milliseconds after the segment's creation: enough for 35 years and "later".
+const LIFE_STEPS: usize = 41;
+
+/// A segment of the log.
+pub(crate) struct Segment {
+    pub(crate) header: SegmentHeader,
+    /// Index in the table of open segments.
+    pub(crate) slot: u16,
+    pub(crate) name: String,
+    disk: Arc<dyn Disk>,
+    map: Option<Map>,
+    /// Kept open while written or unsynced, and where there is no map.
+    file: Mutex<Option<Arc<dyn DiskFile>>>,
+    /// Bytes before it are in the kernel and never change.
+    written: AtomicU64,
+    /// Guards the bytes after `written`, which exist in memory alone.
+    tail: RwLock<Vec<u8>>,
+    /// Set once, when nothing is appended any more.
+    sealed: RwLock<Option<Sealed>>,
+    pub(crate) synced: AtomicBool,
+    /// There is a hint file.
+    pub(crate) hinted: AtomicBool,
+    /// Parsed once, when merge first asks for it; mapped, so it costs no memory of ours.
+    pub(crate) hint: OnceLock<Arc<Hint<FileBytes>>>,
+    /// Holds a record that could not be read: merge leaves it alone.
+    pub(crate) damaged: AtomicBool,
+    /// Some record may expire; else counting needs to read none.
+    pub(crate) may_expire: AtomicBool,
+    /// A merge may retire tombstones here if the log lost dead puts since this count.
+    pub(crate) tombstones_tried: AtomicU64,
+    /// Guards what is live here.
+    live: Mutex<Live>,
+}
+
+/// What is known of a segment that is no longer appended to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sealed {
+    pub(crate) summary: Summary,
+    /// With the footer.
+    pub(crate) file_len: u64,
+}
+
+/// The live part of a segment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Live {
+    shares: Vec<Share>,
+    /// Live bytes by expiry, in powers of two of milliseconds after the segment's creation.
+    expiring: Option<Box<[u64; LIFE_STEPS]>>,
+    pub(crate) tombstone_bytes: u64,
+}
+
+/// A keyspace's share of a segment.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    keyspace: KeyspaceId,
+    bytes: u64,
+    records: u64,
+}
+
+/// A record that was found where it should be; header and key hold.
+pub(crate) struct Record {
+    pub(crate) header: RecordHeader,
+    pub(crate) bytes: Lent,
+}
+
+/// Bytes of a segment that outlive the call: a reference to its map, or a copy.
+#[derive(Clone)]
+pub(crate) enum Lent {
+    Mapped {
+        segment: Arc<Segment>,
+        start: usize,
+        len: usize,
+    },
+    Copied(Bytes),
+}
+
+impl Lent {
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        match self {
+            Lent::Mapped {
+                segment,
+                start,
+                len,
+            } => {
+                // The range was checked when it was lent, and a map does not shrink.
+                segment
+                    .map
+                    .as_ref()
+                    .and_then(|map| map.written(*start, *len))
+                    .unwrap_or_default()
+            }
+            Lent::Copied(bytes) => bytes,
+        }
+    }
+
+    /// A part of these bytes; empty where the range lies outside.
+    pub(crate) fn part(&self, from: usize, part_len: usize) -> Lent {
+        match self {
+            Lent::Mapped {
+                segment,
+                start,
+                len,
+            } => {
+                let from = from.min(*len);
+                let part_len = part_len.min(len - from);
+                Lent::Mapped {
+                    segment: segment.clone(),
+                    start: start + from,
+                    len: part_len,
+                }
+            }
+            Lent::Copied(bytes) => {
+                let from = from.min(bytes.len());
+                let end = (from + part_len).min(bytes.len());
+                Lent::Copied(bytes.slice(from..end))
+            }
+        }
+    }
+}
+
+/// How a segment enters the table.
+pub(crate) struct Parts {
+    pub(crate) header: SegmentHeader,
+    pub(crate) slot: u16,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) file: Arc<dyn DiskFile>,
+    /// How long the map is to be: the data, or all that may be appended.
+    pub(crate) map_len: u64,
+    pub(crate) written: u64,
+    pub(crate) sealed: Option<Sealed>,
+}
+
+impl Segment {
+    pub(crate) fn new(parts: Parts) -> Result<Segment> {
+        let name = names::segment(parts.header.id);
+        let map = parts.file.map(parts.map_len.max(wide(RECORDS_START)));
+        let map = map.map_err(|e| Error::io("map the segment", &name, e))?;
+        let sealed = parts.sealed;
+        let expires = sealed.is_none_or(|s| s.summary.min_expiry != NEVER);
+        Ok(Segment {
+            slot: parts.slot,
+            disk: parts.disk,
+            map,
+            file: Mutex::new(Some(parts.file)),
+            written: AtomicU64::new(parts.written),
+            tail: RwLock::new(Vec::new()),
+            sealed: RwLock::new(sealed),
+            synced: AtomicBool::new(sealed.is_some()),
+            hinted: AtomicBool::new(false),
+            hint: OnceLock::new(),
+            damaged: AtomicBool::new(false),
+            may_expire: AtomicBool::new(expires && sealed.is_some()),
+            tombstones_tried: AtomicU64::new(0),
+            live: Mutex::new(Live::default()),
+            header: parts.header,
+            name,
+        })
+    }
+
+    // ---- reading
+
+    /// The record at `offset`, with its checksums verified; the value's only if `with_value`.
+    pub(crate) fn read(self: &Arc<Segment>, offset: u64, with_value: bool) -> Result<Record> {
+        let place = self.header.place();
+        let fault = |fault: RecordFault| Error::corrupted(&self.name, offset, fault);
+        let record = match self.mapped_from(offset) {
+            Some((start, bytes)) => {
+                let header = record::decode(bytes, place, offset).map_err(fault)?;
+                let len = to_len(header.record_len());
+                Record {
+                    header,
+                    bytes: Lent::Mapped {
+                        segment: self.clone(),
+                        start,
+                        len,
+                    },
+                }
+            }
+            None => {
+                let copy = self.copy_of_record(offset)?;
+                let header = record::decode(&copy, place, offset).map_err(fault)?;
+                Record {
+                    header,
+                    bytes: Lent::Copied(copy.into()),
+                }
+            }
+        };
+        if with_value
+            && !record::value_holds(record.bytes.as_slice(), &record.header, place, offset)
+        {
+            let what = "the value's checksum does not hold";
+            return Err(Error::corrupted(&self.name, offset, what));
+        }
+        Ok(record)
+    }
+
+    /// Looks at header and key of the record at `offset`, lending nothing.
+    pub(crate) fn look<T>(
+        &self,
+        offset: u64,
+        look: impl FnOnce(&RecordHeader, &[u8]) -> T,
+    ) -> Result<T> {
+        let place = self.header.place();
+        let fault = |fault: RecordFault| Error::corrupted(&self.name, offset, fault);
+        if let Some((_, bytes)) = self.mapped_from(offset) {
+            let header = record::decode(bytes, place, offset).map_err(fault)?;
+            return Ok(look(&header, header.key(bytes)));
+        }
+        let copy = self.copy_of_record(offset)?;
+        let header = record::decode(&copy, place, offset).map_err(fault)?;
+        Ok(look(&header, header.key(&copy)))
+    }
+
+    /// All bytes that are in the kernel, for a scan.
+    pub(crate) fn all_bytes(&self) -> Result<SegmentBytes<'_>> {
+        let written = to_len(self.written.load(Ordering::Acquire));
+        if let Some(bytes) = self.map.as_ref().and_then(|map| map.written(0, written)) {
+            return Ok(SegmentBytes::Mapped(bytes));
+        }
+        let mut bytes = vec![0; written];
+        let file = self.open_file(How::Read)?;
+        let n = read_full_at(&*file, &mut bytes, 0)
+            .map_err(|e| Error::io("read the segment", &self.name, e))?;
+        bytes.truncate(n);
+        Ok(SegmentBytes::Read(bytes))
+    }
+
+    /// From `offset` to the end of what is in the kernel, if there is a map and it covers that.
+    fn mapped_from(&self, offset: u64) -> Option<(usize, &[u8])> {
+        let map = self.map.as_ref()?;
+        let written = self.written.load(Ordering::Acquire);
+        let len = written.checked_sub(offset).filter(|len| *len > 0)?;
+        let start = usize::try_from(offset).ok()?;
+        Some((start, map.written(start, usize::try_from(len).ok()?)?))
+    }
+
+    /// Header, key and value copied out of the tail, or read where there is no map.
+    fn copy_of_record(&self, offset: u64) -> Result<Vec<u8>> {
+        {
+            let tail = self.tail.read().unwrap_or_else(PoisonError::into_inner);
+            // Under the tail's lock, `written` is where the tail starts.
+            let written = self.written.load(Ordering::Acquire);
+            if offset >= written {
+                let start = to_len(offset - written);
+                let bytes = tail.get(start..).unwrap_or_default();
+                return self.cut_record(bytes, offset).map(<[u8]>::to_vec);
+            }
+        }
+        if let Some((_, bytes)) = self.mapped_from(offset) {
+            // It left the tail between the two looks.
+            return self.cut_record(bytes, offset).map(<[u8]>::to_vec);
+        }
+        self.read_record(offset)
+    }
+
+    fn cut_record<'a>(&self, bytes: &'a [u8], offset: u64) -> Result<&'a [u8]> {
+        let header = record::decode(bytes, self.header.place(), offset)
+            .map_err(|fault| Error::corrupted(&self.name, offset, fault))?;
+        Ok(bytes.get(..to_len(header.record_len())).unwrap_or(bytes))
+    }
+
+    /// Reads by position: first as much as most headers and keys need, then the rest.
+    fn read_record(&self, offset: u64) -> Result<Vec<u8>> {
+        let available = self.written.load(Ordering::Acquire).saturating_sub(offset);
+        let file = self.open_file(How::Read)?;
+        let mut bytes = Vec::new();
+        self.read_more(
+            &*file,
+            &mut bytes,
+            offset,
+            available.min(wide(FIRST_READ_LEN)),
+        )?;
+        let need = record::header_and_key_len(&bytes).unwrap_or(RECORD_HEADER_LEN_MAX);
+        self.read_more(&*file, &mut bytes, offset, available.min(wide(need)))?;
+        let place = self.header.place();
+        let header = record::decode_header_only(&bytes, available, place, offset)
+            .map_err(|fault| Error::corrupted(&self.name, offset, fault))?;
+        self.read_more(&*file, &mut bytes, offset, header.record_len())?;
+        bytes.truncate(to_len(header.record_len()));
+        Ok(bytes)
+    }
+
+    /// Makes `bytes` at least `len` long with what the file holds from `offset` on.
+    fn read_more(
+        &self,
+        file: &dyn DiskFile,
+        bytes: &mut Vec<u8>,
+        offset: u64,
+        len: u64,
+    ) -> Result<()> {
+        let have = bytes.len();
+        if wide(have) >= len {
+            return Ok(());
+        }
+        bytes.resize(to_len(len), 0);
+        let rest = bytes.get_mut(have..).unwrap_or_default();
+        let n = read_full_at(file, rest, offset + wide(have))
+            .map_err(|e| Error::io("read a record", &self.name, e))?;
+        bytes.truncate(have + n);
+        Ok(())
+    }
+
+    // ---- writing, for the log alone
+
+    /// The file, kept or opened anew.
+    pub(crate) fn open_file(&self, how: How) -> Result<Arc<dyn DiskFile>> {
+        let mut kept = lock(&self.file);
+        if let Some(file) = &*kept {
+            return Ok(file.clone());
+        }
+        let file = self.disk.open(&self.name, how);
+        let file = file.map_err(|e| Error::io("open the segment", &self.name, e))?;
+        if self.map.is_none() {
+            *kept = Some(file.clone());
+        }
+        Ok(file)
+    }
+
+    /// Lets the file go once it is sealed and synced; a map needs no descriptor.
+    pub(crate) fn release_file(&self) {
+        if self.map.is_some() {
+            *lock(&self.file) = None;
+        }
+    }
+
+    pub(crate) fn written(&self) -> u64 {
+        self.written.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn tail_len(&self) -> usize {
+        self.tail
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
+    }
+
+    /// Appends records to the tail in memory.
+    pub(crate) fn push_tail(&self, records: &[u8]) {
+        self.tail
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend_from_slice(records);
+    }
+
+    /// Hands the tail to `write` and forgets it if that succeeds. Readers may look on meanwhile.
+    pub(crate) fn write_tail(&self, write: impl FnOnce(&[u8], u64) -> Result<()>) -> Result<u64> {
+        let len = {
+            let tail = self.tail.read().unwrap_or_else(PoisonError::into_inner);
+            if tail.is_empty() {
+                return Ok(0);
+            }
+            write(&tail, self.written())?;
+            wide(tail.len())
+        };
+        // Only the holder of the log lock appends, and that is the caller: the length stands.
+        let mut tail = self.tail.write().unwrap_or_else(PoisonError::into_inner);
+        self.written.fetch_add(len, Ordering::AcqRel);
+        tail.clear();
+        Ok(len)
+    }
+
+    /// Bytes that went past the tail were written; there must be no tail.
+    pub(crate) fn advance_written(&self, len: u64) {
+        self.written.fetch_add(len, Ordering::AcqRel);
+    }
+
+    pub(crate) fn set_sealed(&self, sealed: Sealed) {
+        *self.sealed.write().unwrap_or_else(PoisonError::into_inner) = Some(sealed);
+    }
+
+    pub(crate) fn sealed(&self) -> Option<Sealed> {
+        *self.sealed.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sealed and on the device: merge and hints may take it for what it is.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.synced.load(Ordering::Acquire) && self.sealed().is_some()
+    }
+
+    // ---- what is live
+
+    pub(crate) fn note_live(&self, header: &RecordHeader) {
+        let fields = &header.fields;
+        let len = header.record_len();
+        match fields.kind {
+            RecordKind::Put => self.add_live(fields.keyspace, len, fields.expiry),
+            RecordKind::Tombstone => lock(&self.live).tombstone_bytes += len,
+        }
+    }
+
+    pub(crate) fn add_live(&self, keyspace: KeyspaceId, len: u64, expiry: u64) {
+        if expiry != NEVER {
+            self.may_expire.store(true, Ordering::Release);
+        }
+        let mut live = lock(&self.live);
+        live.add(keyspace, len, expiry, self.header.created_ms);
+    }
+
+    pub(crate) fn add_tombstone(&self, len: u64) {
+        lock(&self.live).tombstone_bytes += len;
+    }
+
+    /// A put of this segment is no longer current.
+    pub(crate) fn note_dead(&self, keyspace: KeyspaceId, len: u64, expiry: u64) {
+        lock(&self.live).remove(keyspace, len, expiry, self.header.created_ms);
+    }
+
+    /// Everything of a dropped keyspace is dead.
+    pub(crate) fn drop_keyspace(&self, keyspace: KeyspaceId) {
+        lock(&self.live)
+            .shares
+            .retain(|share| share.keyspace != keyspace);
+    }
+
+    /// Takes over what recovery or a merge counted.
+    pub(crate) fn set_live(&self, live: Live) {
+        *lock(&self.live) = live;
+    }
+
+    /// Adds what a part of recovery counted.
+    pub(crate) fn add_all_live(&self, more: &Live) {
+        if more.expiring.is_some() {
+            self.may_expire.store(true, Ordering::Release);
+        }
+        lock(&self.live).absorb(more);
+    }
+
+    pub(crate) fn live_bytes(&self) -> u64 {
+        lock(&self.live)
+            .shares
+            .iter()
+            .map(|share| share.bytes)
+            .sum()
+    }
+
+    pub(crate) fn live_of(&self, keyspace: KeyspaceId) -> (u64, u64) {
+        let live = lock(&self.live);
+        let share = live.shares.iter().find(|share| share.keyspace == keyspace);
+        share.map_or((0, 0), |share| (share.bytes, share.records))
+    }
+
+    pub(crate) fn tombstone_bytes(&self) -> u64 {
+        lock(&self.live).tombstone_bytes
+    }
+
+    /// About how many live bytes have expired by `now_ms`.
+    pub(crate) fn expired_bytes(&self, now_ms: u64) -> u64 {
+        lock(&self.live).expired(now_ms, self.header.created_ms)
+    }
+
+    /// Bytes of records, whatever their state.
+    pub(crate) fn record_bytes(&self) -> u64 {
+        let tail = wide(self.tail_len());
+        let end = self
+            .sealed()
+            .map_or(self.written() + tail, |sealed| sealed.summary.data_len);
+        end.saturating_sub(wide(RECORDS_START))
+    }
+
+    /// Bytes of the named file that hold something, footer included.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.sealed()
+            .map_or(self.written(), |sealed| sealed.file_len)
+    }
+}
+
+impl Live {
+    pub(crate) fn add(&mut self, keyspace: KeyspaceId, len: u64, expiry: u64, created_ms: u64) {
+        match self
+            .shares
+            .iter_mut()
+            .find(|share| share.keyspace == keyspace)
+        {
+            Some(share) => {
+                share.bytes += len;
+                share.records += 1;
+            }
+            None => self.shares.push(Share {
+                keyspace,
+                bytes: len,
+                records: 1,
+            }),
+        }
+        if expiry != NEVER {
+            let steps = self
+                .expiring
+                .get_or_insert_with(|| Box::new([0; LIFE_STEPS]));
+            if let Some(step) = steps.get_mut(life_step(expiry, created_ms)) {
+                *step += len;
+            }
+        }
+    }
+
+    fn absorb(&mut self, more: &Live) {
+        for add in &more.shares {
+            match self
+                .shares
+                .iter_mut()
+                .find(|share| share.keyspace == add.keyspace)
+            {
+                Some(share) => {
+                    share.bytes += add.bytes;
+                    share.records += add.records;
+                }
+                None => self.shares.push(*add),
+            }
+        }
+        self.tombstone_bytes += more.tombstone_bytes;
+        if let Some(more) = &more.expiring {
+            let steps = self
+                .expiring
+                .get_or_insert_with(|| Box::new([0; LIFE_STEPS]));
+            for (step, add) in steps.iter_mut().zip(more.iter()) {
+                *step += add;
+            }
+        }
+    }
+
+    fn remove(&mut self, keyspace: KeyspaceId, len: u64, expiry: u64, created_ms: u64) {
+        if let Some(share) = self
+            .shares
+            .iter_mut()
+            .find(|share| share.keyspace == keyspace)
+        {
+            share.bytes = share.bytes.saturating_sub(len);
+            share.records = share.records.saturating_sub(1);
+        }
+        if expiry != NEVER
+            && let Some(steps) = &mut self.expiring
+            && let Some(step) = steps.get_mut(life_step(expiry, created_ms))
+        {
+            *step = step.saturating_sub(len);
+        }
+    }
+
+    fn expired(&self, now_ms: u64, created_ms: u64) -> u64 {
+        let Some(steps) = &self.expiring else {
+            return 0;
+        };
+        let age = now_ms.saturating_sub(created_ms);
+        let mut sum = 0;
+        for (i, bytes) in steps.iter().enumerate() {
+            let (from, to) = (step_start(i), step_start(i + 1));
+            if age >= to {
+                sum += bytes;
+            } else if age > from {
+                // Evenly spread within the step; an estimate is all that is asked.
+                let part = u128::from(*bytes) * u128::from(age - from) / u128::from(to - from);
+                sum += u64::try_from(part).unwrap_or(0);
+            }
+        }
+        sum
+    }
+}
+
+/// The step in which `expiry` lies.
+fn life_step(expiry: u64, created_ms: u64) -> usize {
+    let life = expiry.saturating_sub(created_ms);
+    let step = life.checked_ilog2().map_or(0, |log| log as usize + 1);
+    step.min(LIFE_STEPS - 1)
+}
+
+/// The first life, in milliseconds, of step `i`.
+fn step_start(i: usize) -> u64 {
+    match i {
+        0 => 0,
+        i => 1 << (i - 1).min(62),
+    }
+}
+
+/// The bytes of a whole segment.
+pub(crate) enum SegmentBytes<'a> {
+    Mapped(&'a [u8]),
+    Read(Vec<u8>),
+}
+
+impl AsRef<[u8]> for SegmentBytes<'_> {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            SegmentBytes::Mapped(bytes) => bytes,
+            SegmentBytes::Read(bytes) => bytes,
+        }
+    }
+}
+
+/// A length that was checked against a file or map of this process before.
+fn to_len(len: u64) -> usize {
+    usize::try_from(len).unwrap_or(usize::MAX)
+}
+
+// No foreign code runs under these locks, so a panic elsewhere leaves them whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expired_bytes_grow_from_none_to_all_over_the_lives_of_the_records() {
+        let mut live = Live::default();
+        let created = 1_000_000;
+        live.add(KeyspaceId(1), 100, created + 1_000, created);
+        live.add(KeyspaceId(1), 100, created + 60_000, created);
+        live.add(KeyspaceId(1), 100, NEVER, created);
+        assert_eq!(live.expired(created, created), 0);
+        assert_eq!(live.expired(created + 2_000, created), 100);
+        assert_eq!(live.expired(created + 200_000, created), 200);
+        live.remove(KeyspaceId(1), 100, created + 60_000, created);
+        assert_eq!(live.expired(created + 200_000, created), 100);
+    }
+}

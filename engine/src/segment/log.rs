@@ -1,0 +1,266 @@
+//! The log: the ordered set of segments, one of them active. It appends bytes that others
+//! encoded, rotates, seals, syncs and saves the manifest. It knows offsets and seqs, not keys:
+//! what a record means is the verbs' business (commit, merge, recovery).
+//!
+//! Locks, in the order they are taken: catalog, writer, then a segment's own.
+
+use std::io;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::disk::How;
+use crate::error::{Error, Result};
+use crate::segment::base::Base;
+use crate::segment::catalog::{self, Catalog};
+use crate::segment::data_file::Segment;
+use crate::segment::location::SegmentId;
+use crate::segment::manifest::{Manifest, SegmentEntry};
+use crate::segment::names;
+use crate::segment::writer::Writer;
+
+/// The set of segments and the one place that appends to it.
+pub(crate) struct Log {
+    base: Base,
+    /// Guards the appending end of the log: the log lock.
+    writer: Mutex<Writer>,
+    /// Guards the manifest's own part and the writing of its files.
+    catalog: Mutex<Catalog>,
+    /// Held by the one who syncs for all: the leader. Who waits for it is mostly done when it
+    /// gets it, since the leader covered what had been appended before.
+    leader: Mutex<()>,
+    /// What the last manifest knew of the table.
+    manifest_state: AtomicU64,
+}
+
+impl Deref for Log {
+    type Target = Base;
+
+    fn deref(&self) -> &Base {
+        &self.base
+    }
+}
+
+impl Log {
+    pub(crate) fn new(base: Base, writer: Writer, catalog: Catalog) -> Log {
+        let state = table_state(&base.table.by_id());
+        Log {
+            base,
+            writer: Mutex::new(writer),
+            catalog: Mutex::new(catalog),
+            leader: Mutex::new(()),
+            manifest_state: AtomicU64::new(state),
+        }
+    }
+
+    /// The log lock, for one who is going to write.
+    ///
+    /// # Errors
+    /// `Closed` or `Poisoned`.
+    pub(crate) fn writer(&self) -> Result<MutexGuard<'_, Writer>> {
+        let writer = self.writer_for_close();
+        self.check_open()?;
+        self.check_healthy()?;
+        Ok(writer)
+    }
+
+    /// The log lock whatever the state of the store.
+    pub(crate) fn writer_for_close(&self) -> MutexGuard<'_, Writer> {
+        // The writer's steps leave it consistent between any two calls that could panic.
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // ---- syncing
+
+    /// Returns when everything up to `seq` is on the device. Threads that wait at once share
+    /// syncs: the sync before is the window in which the next group gathers.
+    pub(crate) fn sync_until(&self, seq: u64) -> Result<()> {
+        while self.synced_seq() < seq {
+            let _leader = self.leader.lock().unwrap_or_else(PoisonError::into_inner);
+            if self.synced_seq() >= seq {
+                break;
+            }
+            self.sync_turn()?;
+        }
+        Ok(())
+    }
+
+    /// Brings everything appended so far to the device.
+    pub(crate) fn sync_all(&self) -> Result<()> {
+        let seq = self.writer_for_close().last_seq();
+        self.sync_until(seq)
+    }
+
+    /// Brings sealed segments to the device, footers included, so that merge and the manifest may
+    /// take them for what they are.
+    pub(crate) fn settle(&self) -> Result<()> {
+        let _leader = self.leader.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.writer_for_close().has_unsettled() {
+            self.sync_turn()?;
+        }
+        Ok(())
+    }
+
+    /// One sync, under the leader's lock. Older segments first: what a later record builds on
+    /// must not be lost before it. A failure poisons the store, since nobody can tell afterwards
+    /// what the device holds.
+    fn sync_turn(&self) -> Result<()> {
+        let span = tracing::debug_span!("sync");
+        let _entered = span.enter();
+        self.check_healthy()?;
+        let turn = {
+            let mut writer = self.writer_for_close();
+            writer.begin_sync()
+        };
+        for segment in &turn.segments {
+            let file = segment.open_file(How::Write);
+            let synced = file.and_then(|file| {
+                file.sync_data()
+                    .map_err(|e| Error::io("sync the segment", &segment.name, e))
+            });
+            synced.map_err(|e| self.poison(e))?;
+            self.counters.syncs.add(1);
+        }
+        if turn.directory {
+            let synced = self.disk.sync_dir();
+            synced.map_err(|e| self.poison(Error::io("sync the directory", names::LOCK, e)))?;
+            self.counters.syncs.add(1);
+        }
+        self.writer_for_close().end_sync(&turn);
+        self.note_synced(turn.seq);
+        turn.tail_error.map_or(Ok(()), Err)
+    }
+
+    // ---- the manifest
+
+    /// Changes the catalog and writes the manifest; the change stands only if that succeeds.
+    pub(crate) fn update_catalog<T>(
+        &self,
+        time_ms: u64,
+        change: impl FnOnce(&mut Catalog) -> Result<T>,
+    ) -> Result<T> {
+        self.check_healthy()?;
+        let mut catalog = self.lock_catalog();
+        let mut next = catalog.clone();
+        let answer = change(&mut next)?;
+        next.generation += 1;
+        self.write_manifest(&next, time_ms, &[])?;
+        self.set_keyspace_entries(next.keyspaces.clone());
+        *catalog = next;
+        Ok(answer)
+    }
+
+    /// Declares `inputs` dead: from here on they do not belong to the store, whatever a crash
+    /// leaves of their files.
+    pub(crate) fn declare_dead(&self, time_ms: u64, inputs: &[Arc<Segment>]) -> Result<()> {
+        self.check_healthy()?;
+        let mut catalog = self.lock_catalog();
+        let mut next = catalog.clone();
+        next.generation += 1;
+        let ids: Vec<SegmentId> = inputs.iter().map(|input| input.header.id).collect();
+        next.replaced.extend(&ids);
+        self.write_manifest(&next, time_ms, &ids)?;
+        *catalog = next;
+        Ok(())
+    }
+
+    /// The files of all segments that were declared dead are removed, durably. What fails is
+    /// tried again with the next ones, or when the store opens.
+    pub(crate) fn remove_files(&self) -> Result<()> {
+        let gone = self.lock_catalog().replaced.clone();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let mut first_error = None;
+        for name in gone
+            .iter()
+            .flat_map(|id| [names::segment(*id), names::hint(*id)])
+        {
+            match self.disk.remove(&name) {
+                Ok(()) => {}
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => {
+                    first_error.get_or_insert(Error::io("remove a dead file", &name, e));
+                }
+            }
+        }
+        if let Some(error) = first_error {
+            return Err(error);
+        }
+        let synced = self.disk.sync_dir();
+        synced.map_err(|e| Error::io("sync the directory", names::LOCK, e))?;
+        // Takes effect with the next manifest, which is written for another reason.
+        self.lock_catalog().replaced.retain(|id| !gone.contains(id));
+        Ok(())
+    }
+
+    /// Whether segments began or were settled since the manifest was written.
+    pub(crate) fn manifest_is_stale(&self) -> bool {
+        table_state(&self.table.by_id()) != self.manifest_state.load(Ordering::Acquire)
+    }
+
+    fn write_manifest(&self, catalog: &Catalog, time_ms: u64, dead: &[SegmentId]) -> Result<()> {
+        // Names first: a manifest must not list a file whose name a power cut could take.
+        let synced = self.disk.sync_dir();
+        synced.map_err(|e| Error::io("sync the directory", names::LOCK, e))?;
+        let (seq_high, next_segment, segments) = {
+            // Under the log lock no segment is half made: an id below the next one that is not in
+            // the table is no user segment's.
+            let writer = self.writer_for_close();
+            (
+                writer.last_given_seq(),
+                self.next_segment(),
+                self.table.by_id(),
+            )
+        };
+        let segments: Vec<_> = segments
+            .into_iter()
+            .filter(|segment| !dead.contains(&segment.header.id))
+            .collect();
+        let manifest = Manifest {
+            generation: catalog.generation,
+            store_id: catalog.store_id,
+            secret: catalog.secret,
+            next_segment,
+            next_keyspace: catalog.next_keyspace,
+            seq_high,
+            synced_seq: self.synced_seq(),
+            time_ms,
+            keyspaces: catalog.keyspaces.clone(),
+            segments: segments.iter().map(|segment| entry_of(segment)).collect(),
+            replaced: catalog.replaced.clone(),
+        };
+        let written = catalog::write(&*self.disk, &manifest)?;
+        self.manifest_state
+            .store(table_state(&segments), Ordering::Release);
+        self.counters.written_bytes.add(written);
+        Ok(())
+    }
+
+    fn lock_catalog(&self) -> MutexGuard<'_, Catalog> {
+        self.catalog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A number that changes when a segment begins, is settled or leaves.
+fn table_state(segments: &[Arc<Segment>]) -> u64 {
+    let state = |segment: &Arc<Segment>| segment.header.id.0 * 2 + u64::from(segment.is_settled());
+    segments.iter().map(state).fold(0, |sum, n| {
+        // Odd and large, so that no two small changes cancel out.
+        sum.wrapping_add(n).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    })
+}
+
+/// What the manifest says of a segment. One that is not on the device yet counts as unsealed: a
+/// crash may leave less of it.
+fn entry_of(segment: &Segment) -> SegmentEntry {
+    match segment.sealed().filter(|_| segment.is_settled()) {
+        None => SegmentEntry::unsealed(segment.header.clone()),
+        Some(sealed) => SegmentEntry {
+            header: segment.header.clone(),
+            sealed: true,
+            file_len: sealed.file_len,
+            summary: sealed.summary,
+        },
+    }
+}

@@ -1,0 +1,408 @@
+//! The appending end of the log: the active segment, how full it is, what is not yet on the
+//! device. Every method runs under the log lock and leaves the writer whole when it fails:
+//! nothing of a failed append can be found later.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::disk::{DiskFile, How, write_all_at};
+use crate::error::{Error, ErrorKind, Result};
+use crate::segment::base::Base;
+use crate::segment::data_file::{Parts, Sealed, Segment};
+use crate::segment::format::{RECORDS_START, wide};
+use crate::segment::header::{Footer, SegmentHeader, SegmentKind, Summary};
+use crate::segment::location::SegmentId;
+use crate::segment::names;
+use crate::segment::record::RecordHeader;
+
+/// Space is reserved at least this far ahead, so that few calls are needed.
+const RESERVE_STEP_MIN: u64 = 64 << 10;
+/// And at most this far, so that a small store stays small.
+const RESERVE_STEP_MAX: u64 = 4 << 20;
+
+/// The state behind the log lock.
+pub(crate) struct Writer {
+    active: Option<Active>,
+    /// The last seq in the log.
+    last_seq: u64,
+    /// The seq that the next record gets; after an unclean stop not just one more.
+    next_seq: u64,
+    /// Sealed, but not known to be on the device; oldest first.
+    unsynced: Vec<Arc<Segment>>,
+    /// A name was made and the directory not synced since.
+    directory_dirty: bool,
+    /// The synced mark that was last put into a record.
+    pub(crate) marked_seq: u64,
+    /// Encoded records on their way; kept for its capacity.
+    pub(crate) scratch: Vec<u8>,
+}
+
+struct Active {
+    segment: Arc<Segment>,
+    file: Arc<dyn DiskFile>,
+    /// Where the next record goes.
+    end: u64,
+    /// Up to where the map reaches; nothing may be appended past it.
+    capacity: u64,
+    /// Up to where blocks are reserved.
+    reserved: u64,
+    summary: Summary,
+    /// The last seq that is in the kernel.
+    written_seq: u64,
+    /// Something was appended since the last sync began.
+    unsynced: bool,
+}
+
+/// One sync, begun under the log lock, done without it.
+pub(crate) struct SyncTurn {
+    pub(crate) segments: Vec<Arc<Segment>>,
+    pub(crate) directory: bool,
+    /// What is on the device if all of it succeeds.
+    pub(crate) seq: u64,
+    /// Bytes that could not leave memory; they are not part of the turn.
+    pub(crate) tail_error: Option<Error>,
+    sealed: Vec<SegmentId>,
+}
+
+/// Where an append will lie.
+#[derive(Clone)]
+pub(crate) struct Room {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) offset: u64,
+    pub(crate) first_seq: u64,
+}
+
+impl Writer {
+    pub(crate) fn new(last_seq: u64, next_seq: u64) -> Writer {
+        Writer {
+            active: None,
+            last_seq,
+            next_seq,
+            unsynced: Vec::new(),
+            directory_dirty: false,
+            marked_seq: 0,
+            scratch: Vec::new(),
+        }
+    }
+
+    pub(crate) fn last_seq(&self) -> u64 {
+        self.last_seq
+    }
+
+    /// The highest seq that anybody may have seen.
+    pub(crate) fn last_given_seq(&self) -> u64 {
+        self.next_seq - 1
+    }
+
+    /// Finds room for up to `max` bytes of records that belong together: rotates if the active
+    /// segment has none, and reserves the blocks, so that a full disk shows before anything is
+    /// applied.
+    ///
+    /// # Errors
+    /// `StorageFull`, or `Io`; nothing is changed that a caller could see.
+    pub(crate) fn make_room(&mut self, log: &Base, now_ms: u64, max: u64) -> Result<Room> {
+        let fits = |active: &Active| {
+            active.end + max <= log.segment_bytes.min(active.capacity)
+                || (active.end == wide(RECORDS_START) && active.end + max <= active.capacity)
+        };
+        if self.active.as_ref().is_some_and(|active| !fits(active)) {
+            self.seal(log)?;
+        }
+        if self.active.is_none() {
+            self.create_segment(log, now_ms, max)?;
+        }
+        let active = self
+            .active
+            .as_mut()
+            .expect("made just now, or there before");
+        active.reserve(max)?;
+        Ok(Room {
+            segment: active.segment.clone(),
+            offset: active.end,
+            first_seq: self.next_seq,
+        })
+    }
+
+    /// Appends `scratch`, which holds `headers` and was encoded for the room that was made, to
+    /// the bytes held in memory.
+    pub(crate) fn append_buffered(&mut self, log: &Base, headers: &[RecordHeader]) -> Result<()> {
+        let active = self.active.as_mut().expect("room was made");
+        if active.segment.tail_len() + self.scratch.len() > log.buffer_bytes {
+            active.write_tail(self.last_seq)?;
+        }
+        active.segment.push_tail(&self.scratch);
+        self.count(log, headers);
+        Ok(())
+    }
+
+    /// Appends `scratch` to the file: it survives the process when this returns.
+    ///
+    /// If that fails the segment is sealed where it was: the next record goes to a new one,
+    /// whose header voids whatever the failed write left behind.
+    pub(crate) fn append_written(&mut self, log: &Base, headers: &[RecordHeader]) -> Result<()> {
+        let active = self.active.as_mut().expect("room was made");
+        active.write_tail(self.last_seq)?;
+        let written = write_all_at(&*active.file, &self.scratch, active.end);
+        if let Err(e) = written {
+            let error = Error::io("append to the segment", &active.segment.name, e);
+            self.cut_back(log, &error)?;
+            return Err(error);
+        }
+        active.segment.advance_written(wide(self.scratch.len()));
+        self.count(log, headers);
+        let last_seq = self.last_seq;
+        if let Some(active) = self.active.as_mut() {
+            active.written_seq = last_seq;
+        }
+        Ok(())
+    }
+
+    /// Hands bytes held in memory to the kernel.
+    pub(crate) fn write_tail(&mut self) -> Result<()> {
+        match &mut self.active {
+            Some(active) => active.write_tail(self.last_seq),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether something waits in memory.
+    pub(crate) fn has_tail(&self) -> bool {
+        self.active
+            .as_ref()
+            .is_some_and(|active| active.segment.tail_len() > 0)
+    }
+
+    /// Whether a sealed segment is not known to be on the device.
+    pub(crate) fn has_unsettled(&self) -> bool {
+        !self.unsynced.is_empty()
+    }
+
+    /// Ends the active segment with a footer; the next write starts another. Not synced here.
+    pub(crate) fn seal(&mut self, log: &Base) -> Result<()> {
+        let Some(active) = &mut self.active else {
+            return Ok(());
+        };
+        active.write_tail(self.last_seq)?;
+        if active.summary.records == 0 {
+            self.discard_empty(log);
+            return Ok(());
+        }
+        let footer = Footer {
+            header: active.segment.header.clone(),
+            summary: active.summary,
+            group: None,
+            keyspaces: log.keyspace_entries().as_ref().clone(),
+        };
+        let bytes = footer.encode();
+        let with_footer = active.end + wide(bytes.len());
+        let ended = write_all_at(&*active.file, &bytes, active.end)
+            .and_then(|()| active.file.set_len(with_footer));
+        let file_len = match ended {
+            Ok(()) => {
+                log.counters.written_bytes.add(wide(bytes.len()));
+                with_footer
+            }
+            // No room for a footer: the segment goes without, as after a crash.
+            Err(e) => {
+                let cut = active.file.set_len(active.end);
+                cut.map_err(|_| Error::io("seal the segment", &active.segment.name, e))?;
+                active.end
+            }
+        };
+        self.retire_active(log, file_len);
+        Ok(())
+    }
+
+    // ---- sync turns
+
+    /// What a sync has to cover now. Bytes held in memory go to the kernel first; if they
+    /// cannot, the turn covers what is there.
+    pub(crate) fn begin_sync(&mut self) -> SyncTurn {
+        let tail_error = self.write_tail().err();
+        let mut segments = self.unsynced.clone();
+        let sealed = segments.iter().map(|segment| segment.header.id).collect();
+        let mut seq = self.last_seq;
+        if let Some(active) = &mut self.active {
+            if tail_error.is_some() {
+                seq = active.written_seq;
+            }
+            if std::mem::take(&mut active.unsynced) {
+                segments.push(active.segment.clone());
+            }
+        }
+        let directory = std::mem::take(&mut self.directory_dirty);
+        SyncTurn {
+            segments,
+            directory,
+            seq,
+            tail_error,
+            sealed,
+        }
+    }
+
+    /// The turn succeeded.
+    pub(crate) fn end_sync(&mut self, turn: &SyncTurn) {
+        self.unsynced.retain(|segment| {
+            let done = turn.sealed.contains(&segment.header.id);
+            if done {
+                segment.release_file();
+                segment.synced.store(true, Ordering::Release);
+            }
+            !done
+        });
+    }
+
+    // ---- within
+
+    fn count(&mut self, log: &Base, headers: &[RecordHeader]) {
+        let active = self.active.as_mut().expect("room was made");
+        for header in headers {
+            active.summary.add(header);
+        }
+        active.end = active.summary.data_len;
+        active.unsynced = true;
+        log.counters.written_bytes.add(wide(self.scratch.len()));
+        self.next_seq += headers.len() as u64;
+        self.last_seq = self.next_seq - 1;
+    }
+
+    fn create_segment(&mut self, log: &Base, now_ms: u64, max: u64) -> Result<()> {
+        let header = SegmentHeader {
+            store_id: log.store_id,
+            id: log.new_segment_id(),
+            salt: log.random_u64()?,
+            base_seq: self.next_seq,
+            prior_seq: self.last_seq,
+            created_ms: now_ms,
+            kind: SegmentKind::User,
+            life_class: 0,
+        };
+        let name = names::segment(header.id);
+        let file = log.disk.open(&name, How::CreateNew);
+        let file = file.map_err(|e| Error::io("create a segment", &name, e))?;
+        let made = self.fill_new(log, header, file, &name, max);
+        if made.is_err() {
+            // Nothing was written to it; a leftover is removed when the store opens.
+            let _first_error_counts = log.disk.remove(&name);
+        }
+        made
+    }
+
+    fn fill_new(
+        &mut self,
+        log: &Base,
+        header: SegmentHeader,
+        file: Arc<dyn DiskFile>,
+        name: &str,
+        max: u64,
+    ) -> Result<()> {
+        write_all_at(&*file, &header.encode_file_start(), 0)
+            .map_err(|e| Error::io("write the segment header", name, e))?;
+        log.counters.written_bytes.add(wide(RECORDS_START));
+        let capacity = log.segment_bytes.max(wide(RECORDS_START) + max);
+        let segment = log.table.add(|slot| {
+            Segment::new(Parts {
+                header,
+                slot,
+                disk: log.disk.clone(),
+                file: file.clone(),
+                map_len: capacity,
+                written: wide(RECORDS_START),
+                sealed: None,
+            })
+        })?;
+        self.directory_dirty = true;
+        self.active = Some(Active {
+            segment,
+            file,
+            end: wide(RECORDS_START),
+            capacity,
+            reserved: wide(RECORDS_START),
+            summary: Summary::empty(),
+            written_seq: self.last_seq,
+            unsynced: true,
+        });
+        Ok(())
+    }
+
+    /// An append failed after it may have written something.
+    fn cut_back(&mut self, log: &Base, cause: &Error) -> Result<()> {
+        let Some(active) = &self.active else {
+            return Ok(());
+        };
+        if let Err(e) = active.file.set_len(active.end) {
+            let error = Error::io("cut back a failed append", &active.segment.name, e);
+            tracing::error!(%error, "after a failed append");
+            return Err(log.poison(cause.clone()));
+        }
+        if active.summary.records == 0 {
+            self.discard_empty(log);
+        } else {
+            let end = active.end;
+            self.retire_active(log, end);
+        }
+        Ok(())
+    }
+
+    /// The active segment becomes a sealed one that is still to be synced.
+    fn retire_active(&mut self, log: &Base, file_len: u64) {
+        if let Some(active) = self.active.take() {
+            active.segment.set_sealed(Sealed {
+                summary: active.summary,
+                file_len,
+            });
+            self.unsynced.push(active.segment);
+            log.counters.rotations.add(1);
+        }
+    }
+
+    /// An active segment without a record leaves no trace.
+    fn discard_empty(&mut self, log: &Base) {
+        if let Some(active) = self.active.take() {
+            log.table.remove(&[active.segment.clone()]);
+            // One that stays is empty, which recovery takes for what it is.
+            let _harmless = log.disk.remove(&active.segment.name);
+        }
+    }
+}
+
+impl Active {
+    /// Reserves blocks for `max` bytes more, and some ahead.
+    fn reserve(&mut self, max: u64) -> Result<()> {
+        let need = self.end + max;
+        if need <= self.reserved {
+            return Ok(());
+        }
+        let step = (self.reserved / 2).clamp(RESERVE_STEP_MIN, RESERVE_STEP_MAX);
+        let ahead = (need + step).min(self.capacity.max(need));
+        let result = self.file.reserve(ahead).map(|()| ahead);
+        let result = match result {
+            Err(e) if is_full(&e) => self.file.reserve(need).map(|()| need),
+            other => other,
+        };
+        self.reserved = match result {
+            Ok(reserved) => reserved,
+            // The file system cannot: a full disk then shows at the write itself.
+            Err(e) if e.kind() == std::io::ErrorKind::Unsupported => u64::MAX,
+            Err(e) => return Err(Error::io("reserve space in", &self.segment.name, e)),
+        };
+        Ok(())
+    }
+
+    fn write_tail(&mut self, last_seq: u64) -> Result<()> {
+        let (file, name) = (&self.file, &self.segment.name);
+        let written = self.segment.write_tail(|bytes, at| {
+            write_all_at(&**file, bytes, at)
+                .map_err(|e| Error::io("write buffered records to", name, e))
+        })?;
+        if written > 0 {
+            self.written_seq = last_seq;
+            self.unsynced = true;
+        }
+        Ok(())
+    }
+}
+
+fn is_full(error: &std::io::Error) -> bool {
+    Error::io("", "", std::io::Error::from(error.kind())).kind() == ErrorKind::StorageFull
+}

@@ -1,0 +1,410 @@
+//! The store: opens, lists and makes keyspaces, and offers what concerns all of them. It wires
+//! the rooms and does little itself.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::batch::Batch;
+use crate::clock::ClockWarning;
+use crate::core::Core;
+use crate::disk::Disk;
+use crate::disk::os::{OsDisk, Place};
+use crate::error::{Error, ErrorKind, Result};
+use crate::handle::Handle;
+use crate::keydir::space::Space;
+use crate::keyspace::{Keyspace, info_of};
+use crate::merge::Merge;
+use crate::options::{KEYSPACE_NAME_LEN_MAX, KEYSPACES_MAX, KeyspaceOptions, Options};
+use crate::report::{MergeReport, RecoveryReport, VerifyReport};
+use crate::segment::catalog::Catalog;
+use crate::segment::keyspace_entry::KeyspaceEntry;
+use crate::segment::location::KeyspaceId;
+use crate::segment::names::{self, FileName};
+use crate::stats::{KeyspaceInfo, Progress, Stats};
+use crate::verify;
+
+/// An open store. Cheap to clone, usable from any thread; the last handle dropped closes it,
+/// [`Store::close`] closes it for all and tells how that went.
+#[derive(Clone)]
+pub struct Store {
+    handle: Arc<Handle>,
+}
+
+impl Store {
+    /// Opens the store in `dir`, making it if the directory is missing or empty.
+    ///
+    /// One process writes at a time, held by a lock of the kernel that ends with the process.
+    /// Whatever a crash left is put right first; [`Store::recovery`] tells what was found.
+    ///
+    /// # Errors
+    /// `Locked` if another handle or process has it open; `InvalidArgument` if `dir` is a file,
+    /// holds something that is no store, or an option is out of range; `NotFound` if there is no
+    /// store and [`Options::create`] is false; `Corrupted` if a sealed segment is gone or cut
+    /// short (see [`Options::missing_segments`]); `UnsupportedFormat`; `Io`.
+    pub fn open(dir: impl AsRef<Path>, options: Options) -> Result<Store> {
+        options.check()?;
+        let dir = dir.as_ref();
+        prepare(dir, &options)?;
+        let disk: Arc<dyn Disk> = Arc::new(OsDisk::new(dir));
+        let lock = disk.lock(names::LOCK).map_err(|e| lock_error(dir, e))?;
+        let core = Core::open(dir.to_path_buf(), &disk, lock, options)?;
+        Ok(Store {
+            handle: Handle::new(core),
+        })
+    }
+
+    /// Brings everything to the device, seals the active segment and lets the lock go, for every
+    /// handle: their calls answer `Closed` from then on. Values that were lent stay valid.
+    ///
+    /// # Errors
+    /// What kept it from the device; the store is closed nevertheless, and the next open decides
+    /// by what the files hold.
+    pub fn close(self) -> Result<()> {
+        self.handle.close()
+    }
+
+    /// The directory that the store was opened with.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.handle.dir
+    }
+
+    // ---- keyspaces
+
+    /// The keyspace `name`, made durably if there is none.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if it exists with other options, the name is empty or too long, or there
+    /// are [`KEYSPACES_MAX`] already; `StorageFull`, `Poisoned`, `Closed`, `Io`.
+    pub fn keyspace(&self, name: &str, options: KeyspaceOptions) -> Result<Keyspace> {
+        self.handle.log.check_open()?;
+        check_name(name)?;
+        let ttl_ms = ttl_ms(options.default_ttl)?;
+        if let Some(space) = self.handle.spaces.by_name(name) {
+            return same_options(&space.entry, options, ttl_ms).map(|()| self.wrap(space));
+        }
+        let now_ms = self.handle.clock.now_ms();
+        let space = self.handle.log.update_catalog(now_ms, |catalog| {
+            // Another thread may have made it since.
+            match self.handle.spaces.by_name(name) {
+                Some(space) => Ok(space),
+                None => self.make_space(catalog, name, options, ttl_ms, now_ms),
+            }
+        })?;
+        same_options(&space.entry, options, ttl_ms)?;
+        self.handle.spaces.insert(space.clone());
+        Ok(self.wrap(space))
+    }
+
+    /// The keyspace `name`, whatever its options.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none; `Closed`.
+    pub fn existing_keyspace(&self, name: &str) -> Result<Keyspace> {
+        self.handle.log.check_open()?;
+        let space = self.handle.spaces.by_name(name).ok_or_else(|| {
+            let what = format!("there is no keyspace '{name}'; Store::keyspaces lists them");
+            Error::new(ErrorKind::NotFound, what)
+        })?;
+        Ok(self.wrap(space))
+    }
+
+    /// All keyspaces, by name.
+    #[must_use]
+    pub fn keyspaces(&self) -> Vec<KeyspaceInfo> {
+        self.handle
+            .spaces
+            .all()
+            .iter()
+            .map(|space| info_of(&self.handle, space))
+            .collect()
+    }
+
+    /// Removes a keyspace with everything in it, durably; false if there is none. Its space comes
+    /// back by merging. A keyspace made later under the same name starts empty.
+    ///
+    /// # Errors
+    /// `StorageFull`, `Poisoned`, `Closed`, `Io`; the keyspace is still there then.
+    pub fn drop_keyspace(&self, name: &str) -> Result<bool> {
+        self.handle.log.check_open()?;
+        let Some(space) = self.handle.spaces.by_name(name) else {
+            return Ok(false);
+        };
+        let now_ms = self.handle.clock.now_ms();
+        self.handle.log.update_catalog(now_ms, |catalog| {
+            catalog.keyspaces.retain(|entry| entry.id != space.id());
+            Ok(())
+        })?;
+        space.mark_dropped();
+        self.handle.spaces.remove(name);
+        // Writes that passed the mark before it was set end with the log lock.
+        drop(self.handle.log.writer_for_close());
+        for segment in self.handle.log.table.by_id() {
+            segment.drop_keyspace(space.id());
+        }
+        Ok(true)
+    }
+
+    // ---- all of them
+
+    /// An empty batch, for changes of several keys that apply whole or not at all.
+    pub fn batch(&self) -> Batch {
+        Batch::new(self.handle.clone())
+    }
+
+    /// Returns when everything written before, by any thread, is on the device.
+    ///
+    /// # Errors
+    /// `Io` or `Poisoned` if a sync failed, `StorageFull` if buffered bytes could not leave
+    /// memory, `Closed`.
+    pub fn sync(&self) -> Result<()> {
+        self.handle.log.check_open()?;
+        self.handle.log.sync_all()
+    }
+
+    /// Gives space back: see [`Merge`]. Reads and writes go on meanwhile.
+    ///
+    /// # Errors
+    /// `StorageFull` if the survivors find no room; the inputs are kept then. `Io`, `Poisoned`,
+    /// `Closed`. A segment with a record that cannot be read is left alone and counted.
+    pub fn merge(&self, how: Merge) -> Result<MergeReport> {
+        self.handle.merge(how, &mut |_| {})
+    }
+
+    /// As [`Store::merge`], telling `progress` how far a full merge is.
+    ///
+    /// # Errors
+    /// As [`Store::merge`].
+    pub fn merge_with(
+        &self,
+        how: Merge,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<MergeReport> {
+        self.handle.merge(how, progress)
+    }
+
+    /// Compares every checksum of every file, and every hint with its segment.
+    ///
+    /// # Errors
+    /// `Io` if a file cannot be read at all, `Closed`. Damage is not an error but the report's.
+    pub fn verify(&self, progress: &mut dyn FnMut(Progress)) -> Result<VerifyReport> {
+        self.handle.log.check_open()?;
+        verify::verify(&self.handle.log, &self.handle.spaces, progress)
+    }
+
+    /// What opening found, cut and repaired.
+    #[must_use]
+    pub fn recovery(&self) -> &RecoveryReport {
+        &self.handle.recovery
+    }
+
+    /// The store's time in milliseconds since the Unix epoch: the wall clock's, never running
+    /// backwards, not believing a leap.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        self.handle.clock.now_ms()
+    }
+
+    /// Set while the wall clock says a time that the store does not believe: over an hour ahead
+    /// of the boot clock, or 400 days after the last open. Nothing expires early by it.
+    #[must_use]
+    pub fn clock_warning(&self) -> Option<ClockWarning> {
+        self.handle.clock.warning()
+    }
+
+    /// Says that the wall clock is right; records may expire by it from now on.
+    ///
+    /// # Errors
+    /// As [`Store::sync`]: the new time is written to the manifest.
+    pub fn confirm_clock(&self) -> Result<()> {
+        self.handle.log.check_open()?;
+        self.handle.clock.confirm();
+        self.handle
+            .log
+            .update_catalog(self.handle.clock.now_ms(), |_| Ok(()))
+    }
+
+    /// Counters and sizes.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        stats_of(&self.handle)
+    }
+
+    // ---- within
+
+    fn wrap(&self, space: Arc<Space>) -> Keyspace {
+        Keyspace::new(self.handle.clone(), space)
+    }
+
+    fn make_space(
+        &self,
+        catalog: &mut Catalog,
+        name: &str,
+        options: KeyspaceOptions,
+        default_ttl_ms: u64,
+        created_ms: u64,
+    ) -> Result<Arc<Space>> {
+        if catalog.keyspaces.len() >= KEYSPACES_MAX {
+            let what = format!("the store has {KEYSPACES_MAX} keyspaces, the most it can hold");
+            return Err(Error::invalid(what));
+        }
+        let id = catalog.next_keyspace;
+        catalog.next_keyspace = id.checked_add(1).ok_or_else(|| {
+            Error::invalid("4294967295 keyspaces were made in this store; there is no further id")
+        })?;
+        let entry = KeyspaceEntry {
+            id: KeyspaceId(id),
+            kind: options.kind,
+            default_ttl_ms,
+            created_ms,
+            name: name.to_owned(),
+        };
+        catalog.keyspaces.push(entry.clone());
+        Ok(Arc::new(Space::new(entry, self.handle.log.secret)))
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("dir", &self.handle.dir)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Sees to it that `dir` is a directory in which a store is or may be made.
+fn prepare(dir: &Path, options: &Options) -> Result<()> {
+    let shown = dir.display().to_string();
+    let place = OsDisk::look(dir).map_err(|e| Error::io("look at", &shown, e))?;
+    match place {
+        Place::NotADirectory => {
+            return Err(Error::invalid(format!(
+                "{shown} is not a directory; a store needs a directory of its own"
+            )));
+        }
+        Place::Missing if !options.create => return Err(no_store(&shown)),
+        Place::Missing => {
+            OsDisk::create_dir(dir).map_err(|e| Error::io("create the directory", &shown, e))?;
+        }
+        Place::Directory => {}
+    }
+    let listed = OsDisk::new(dir).list();
+    let listed = listed.map_err(|e| Error::io("list the directory", &shown, e))?;
+    let of_store = |name: &String| {
+        matches!(
+            names::parse(name),
+            FileName::Manifest(_) | FileName::Segment(_)
+        )
+    };
+    if listed.iter().any(of_store) {
+        return Ok(());
+    }
+    let foreign = |name: &&String| matches!(names::parse(name), FileName::Foreign);
+    match listed.iter().find(foreign) {
+        Some(example) => Err(Error::invalid(format!(
+            "{shown} is not a Peercask store: it holds '{example}' and no manifest; choose an \
+             empty directory or one in which a store was made"
+        ))),
+        None if !options.create => Err(no_store(&shown)),
+        None => Ok(()),
+    }
+}
+
+fn no_store(shown: &str) -> Error {
+    let what = format!("there is no store in {shown}, and Options::create is false");
+    Error::new(ErrorKind::NotFound, what)
+}
+
+fn lock_error(dir: &Path, error: std::io::Error) -> Error {
+    if error.kind() == std::io::ErrorKind::WouldBlock {
+        let what = format!(
+            "the store in {} is open for writing elsewhere; one process writes at a time: close \
+             the other one first (its process id is in the file {})",
+            dir.display(),
+            names::LOCK
+        );
+        return Error::new(ErrorKind::Locked, what);
+    }
+    Error::io("take the lock", names::LOCK, error)
+}
+
+fn check_name(name: &str) -> Result<()> {
+    if name.is_empty() {
+        return Err(Error::invalid(
+            "a keyspace needs a name of at least one byte",
+        ));
+    }
+    if name.len() > KEYSPACE_NAME_LEN_MAX {
+        return Err(Error::invalid(format!(
+            "a keyspace name of {} bytes is over the limit of {KEYSPACE_NAME_LEN_MAX} bytes",
+            name.len()
+        )));
+    }
+    Ok(())
+}
+
+fn ttl_ms(ttl: Option<Duration>) -> Result<u64> {
+    let Some(ttl) = ttl else { return Ok(0) };
+    let ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+    if ms == 0 {
+        return Err(Error::invalid(
+            "a default_ttl must be at least one millisecond",
+        ));
+    }
+    Ok(ms)
+}
+
+/// Reopening with other options would make one of the two callers wrong about what it gets.
+fn same_options(entry: &KeyspaceEntry, options: KeyspaceOptions, ttl_ms: u64) -> Result<()> {
+    if entry.kind != options.kind {
+        return Err(Error::invalid(format!(
+            "keyspace '{}' is of the {} kind, not {}; its kind is fixed when it is made",
+            entry.name, entry.kind, options.kind
+        )));
+    }
+    if entry.default_ttl_ms != ttl_ms {
+        return Err(Error::invalid(format!(
+            "keyspace '{}' has a default_ttl of {} ms, not {ttl_ms} ms (0 is none); it is fixed \
+             when the keyspace is made, and Write::ttl differs from it for one write",
+            entry.name, entry.default_ttl_ms
+        )));
+    }
+    Ok(())
+}
+
+fn stats_of(core: &Core) -> Stats {
+    let counters = &core.log.counters;
+    let now_ms = core.clock.now_ms();
+    let mut stats = Stats {
+        user_bytes: counters.user_bytes.get(),
+        written_bytes: counters.written_bytes.get(),
+        merge_written_bytes: counters.merge_written_bytes.get(),
+        puts: counters.puts.get(),
+        deletes: counters.deletes.get(),
+        gets: counters.gets.get(),
+        syncs: counters.syncs.get(),
+        rotations: counters.rotations.get(),
+        merges: counters.merges.get(),
+        last_seq: core.log.writer_for_close().last_seq(),
+        synced_seq: core.log.synced_seq(),
+        poisoned: core.log.poisoned().map(ToString::to_string),
+        last_background_error: core.background_error(),
+        ..Stats::default()
+    };
+    for segment in core.log.table.load().iter() {
+        let (live, tombstones) = (segment.live_bytes(), segment.tombstone_bytes());
+        stats.segments += 1;
+        stats.disk_bytes += segment.file_bytes();
+        stats.live_bytes += live;
+        stats.tombstone_bytes += tombstones;
+        stats.dead_bytes += segment.record_bytes().saturating_sub(live + tombstones);
+        stats.expired_bytes += segment.expired_bytes(now_ms);
+    }
+    for space in core.spaces.all() {
+        stats.keys += space.keydir.len();
+        stats.index_bytes += space.keydir.index_bytes();
+    }
+    stats
+}

@@ -1,0 +1,4 @@
+//! The integration tests of the workspace: one binary, one module a subject.
+
+mod model;
+mod tidy;
