@@ -119,20 +119,6 @@ pub struct MergeReport {
     pub segments_damaged: u64,
 }
 
-impl MergeReport {
-    pub(crate) fn add(&mut self, other: &MergeReport) {
-        self.segments_in += other.segments_in;
-        self.segments_out += other.segments_out;
-        self.segments_dropped += other.segments_dropped;
-        self.bytes_in += other.bytes_in;
-        self.bytes_out += other.bytes_out;
-        self.records_copied += other.records_copied;
-        self.records_dropped += other.records_dropped;
-        self.tombstones_kept += other.tombstones_kept;
-        self.segments_damaged += other.segments_damaged;
-    }
-}
-
 /// What `verify` found.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct VerifyReport {

@@ -249,7 +249,7 @@ fn sync_directory(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-// Windows has no directory sync; its file systems journal names by themselves.
+// Windows has no directory sync; its file systems keep names safe by themselves.
 #[cfg(not(unix))]
 fn sync_directory(_dir: &Path) -> io::Result<()> {
     Ok(())

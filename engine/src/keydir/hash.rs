@@ -115,7 +115,7 @@ impl HashKeydir {
                 }
             },
         }
-        if new.is_none() && part.capacity() > 64 && part.len() * 4 < part.capacity() {
+        if new.is_none() && part.capacity() > 16 && part.len() * 4 < part.capacity() {
             // Memory follows the keys down as well as up.
             let target = part.len() * 2;
             part.shrink_to(target, |e| spread(e.tag()));

@@ -90,7 +90,7 @@ impl OrderedKeydir {
         }
         let tree = self.read();
         let range = tree.range::<[u8], _>(bounds);
-        let copy = |(key, location): (&Box<[u8]>, &Location)| (key.clone(), *location);
+        let copy = |(key, location): (&_, &_)| (Box::clone(key), Location::clone(location));
         if from_back {
             range.rev().take(max).map(copy).collect()
         } else {

@@ -5,19 +5,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Merger;
+use super::context::Merger;
 use super::decide::{Decided, Decision, Fate};
 use crate::disk::{DiskFile, How, write_all_at};
 use crate::error::{Error, Result};
 use crate::options::IndexKind;
 use crate::segment::catalog;
-use crate::segment::data_file::{Live, Segment};
+use crate::segment::data_file::Segment;
 use crate::segment::format::{NEVER, RECORD_HEADER_LEN_MAX, wide};
 use crate::segment::header::{Footer, MergeGroup, SegmentHeader, SegmentKind, Summary};
 use crate::segment::hint_builder::HintBuilder;
 use crate::segment::hint_file::HintRow;
 use crate::segment::hinting;
 use crate::segment::keyspace_entry::KeyspaceEntry;
+use crate::segment::live::Live;
 use crate::segment::location::{KeyspaceId, Location};
 use crate::segment::names;
 use crate::segment::record::{self, RecordFields, RecordKind};

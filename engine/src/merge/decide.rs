@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::Merger;
+use super::context::{Merger, is_damaged};
 use crate::error::Result;
 use crate::keydir::space::Space;
 use crate::segment::data_file::Segment;
@@ -166,7 +166,7 @@ impl Outside {
             }
             let hint: Arc<SegmentHint> = hints::of(merger.log, segment)?;
             // What a damaged segment held is not known.
-            if super::is_damaged(segment) || hint.contains_hash(keyspace, hash) {
+            if is_damaged(segment) || hint.contains_hash(keyspace, hash) {
                 return Ok(true);
             }
         }

@@ -6,6 +6,7 @@
 //!
 //! Writers and readers go on all the while. One merge runs at a time.
 
+mod context;
 mod copy;
 mod decide;
 mod pick;
@@ -14,39 +15,26 @@ mod publish;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::clock::StoreClock;
+pub(crate) use context::Merger;
+use context::is_damaged;
+
 use crate::error::{Error, ErrorKind, Result};
-use crate::keydir::space::Spaces;
-use crate::options::Options;
 use crate::report::MergeReport;
 use crate::segment::data_file::Segment;
-use crate::segment::log::Log;
 use crate::stats::Progress;
 
 /// How much [`Store::merge`](crate::Store::merge) does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Merge {
-    /// What the watermarks of [`Options`] ask for, as the background does.
+    /// What the watermarks of [`Options`](crate::Options) ask for, as the background does.
     Needed,
     /// Everything: the active segment is sealed, and when the call returns no dead byte of what
     /// was dead before it is in any file. A forgotten secret is gone from the directory.
     Full,
 }
 
-/// A merge of at most this many segments at once.
-const INPUTS_MAX: usize = 32;
 /// Rounds of a full merge after the first; each removes what the one before set free.
 const FULL_ROUNDS_MAX: usize = 8;
-
-/// What a merge works with.
-pub(crate) struct Merger<'a> {
-    pub(crate) log: &'a Log,
-    pub(crate) spaces: &'a Spaces,
-    pub(crate) clock: &'a StoreClock,
-    pub(crate) options: &'a Options,
-    /// Told how many bytes were read or written; sleeps to keep the rate; false stops the merge.
-    pub(crate) pace: &'a dyn Fn(u64) -> bool,
-}
 
 impl Merger<'_> {
     /// Runs until the watermarks are content, or once through everything.
@@ -137,15 +125,15 @@ impl Merger<'_> {
     fn full(&self, report: &mut MergeReport, progress: &mut dyn FnMut(Progress)) -> Result<()> {
         self.log.writer()?.seal(self.log)?;
         self.log.settle()?;
-        let mut todo = pick::all(self.log);
+        let mut waiting = pick::all(self.log);
         for _ in 0..=FULL_ROUNDS_MAX {
-            if todo.is_empty() {
+            if waiting.is_empty() {
                 break;
             }
-            let before = ids(&todo);
-            let total_bytes = todo.iter().map(|segment| segment.file_bytes()).sum();
+            let before = ids(&waiting);
+            let total_bytes = waiting.iter().map(|segment| segment.file_bytes()).sum();
             let mut done_bytes = 0;
-            for group in pick::groups(todo, self.log.segment_bytes) {
+            for group in pick::groups(waiting, self.log.segment_bytes) {
                 done_bytes += group
                     .iter()
                     .map(|segment| segment.file_bytes())
@@ -158,17 +146,13 @@ impl Merger<'_> {
                     total_bytes,
                 });
             }
-            todo = pick::unclean(self.log);
-            if ids(&todo) == before {
+            waiting = pick::unclean(self.log);
+            if ids(&waiting) == before {
                 break;
             }
         }
         Ok(())
     }
-}
-
-fn is_damaged(segment: &Segment) -> bool {
-    segment.damaged.load(Ordering::Acquire)
 }
 
 fn ids(segments: &[Arc<Segment>]) -> Vec<u64> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{INPUTS_MAX, is_damaged};
+use super::context::{INPUTS_MAX, is_damaged};
 use crate::options::Options;
 use crate::segment::base::Base;
 use crate::segment::data_file::Segment;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::Merger;
+use super::context::Merger;
 use super::copy::{Copied, Move, Output};
 use crate::disk::How;
 use crate::error::{Error, Result};

@@ -84,7 +84,7 @@ pub(super) fn choose(
     Ok(sources)
 }
 
-/// A segment that the manifest names.
+/// A segment that the manifest names; `None` if it is gone and that is accepted.
 fn listed(
     disk: &dyn Disk,
     entry: &SegmentEntry,
@@ -94,74 +94,85 @@ fn listed(
 ) -> Result<Option<Source>> {
     let id = entry.header.id;
     let name = names::segment(id);
-    let accept = options.missing_segments == Missing::Accept;
-    if !listing.segments.contains(&id) {
-        let what = format!(
-            "the segment is missing, with {} records; bring the file back, or open with \
-             Missing::Accept to go on without it",
-            entry.summary.records
-        );
-        // One that was not sealed may have held nothing; that is no reason to refuse.
-        if entry.sealed && !accept {
-            return Err(Error::corrupted(&name, 0, what));
+    let refuse = entry.sealed && options.missing_segments == Missing::Refuse;
+    let mut lost = |offset: u64, len: u64, what: String| {
+        if refuse {
+            let way_out = "bring the file back, or open with Missing::Accept to go on with what \
+                           is left";
+            return Err(Error::corrupted(
+                &name,
+                offset,
+                format!("{what}; {way_out}"),
+            ));
         }
-        report.damage.push(Damage::at(
-            &name,
+        report.damage.push(Damage::at(&name, offset, len, what));
+        Ok(())
+    };
+    if !listing.segments.contains(&id) {
+        // One that was not sealed may have held nothing; that is told, but no reason to refuse.
+        let records = entry.summary.records;
+        lost(
             0,
             entry.file_len,
-            "the segment is missing",
-        ));
+            format!("the segment is missing, with {records} records"),
+        )?;
         return Ok(None);
     }
     let (start, len) = read_start(disk, &name)?;
-    if entry.sealed && len < entry.summary.data_len {
-        let what = format!(
-            "the segment is cut short: {len} bytes of {}; bring the file back, or open with \
-             Missing::Accept to go on with what is left",
-            entry.summary.data_len
-        );
-        if !accept {
-            return Err(Error::corrupted(&name, len, what));
-        }
-        let lost = entry.summary.data_len - len;
-        report
-            .damage
-            .push(Damage::at(&name, len, lost, "the segment is cut short"));
-    } else if entry.sealed && len != entry.file_len {
-        let what = "the file is not as long as it was; its records are not concerned";
-        report
-            .damage
-            .push(Damage::at(&name, entry.summary.data_len, 0, what));
+    let data_len = entry.summary.data_len;
+    if entry.sealed && len < data_len {
+        lost(
+            len,
+            data_len - len,
+            format!("the segment is cut short: {len} bytes of {data_len}"),
+        )?;
     }
-    match SegmentHeader::decode_file_start(&start) {
-        Ok((header, _)) if header != entry.header => {
-            let what = "this is not the segment that the manifest names: its header is another \
-                        one; bring the right file back, or open with Missing::Accept";
-            if !accept {
-                return Err(Error::corrupted(&name, 0, what));
-            }
-            report
-                .damage
-                .push(Damage::at(&name, 0, len, "the segment is not this store's"));
-            return Ok(None);
-        }
-        Ok((_, Some(note))) => report.damage.push(Damage::at(&name, 0, 0, note)),
-        Ok((_, None)) => {}
-        Err(HeaderFault::Version(version)) => return Err(catalog::newer(&name, version)),
-        // The manifest repeats the header, so this costs nothing. An unsealed one may be empty.
+    let header = SegmentHeader::decode_file_start(&start);
+    if let Err(HeaderFault::Version(version)) = header {
+        return Err(catalog::newer(&name, version));
+    }
+    if header
+        .as_ref()
+        .is_ok_and(|(header, _)| *header != entry.header)
+    {
+        lost(
+            0,
+            len,
+            "this is not the segment that the manifest names".to_owned(),
+        )?;
+        return Ok(None);
+    }
+    note_harmless(entry, &name, len, header, report);
+    Ok(Some(Source {
+        header: entry.header.clone(),
+        entry: (entry.sealed && len >= data_len).then(|| entry.clone()),
+        has_hint: listing.hints.contains(&id),
+    }))
+}
+
+/// Damage to a sealed segment that concerns no record: the manifest repeats what it hit.
+fn note_harmless(
+    entry: &SegmentEntry,
+    name: &str,
+    len: u64,
+    header: std::result::Result<(SegmentHeader, Option<&'static str>), HeaderFault>,
+    report: &mut RecoveryReport,
+) {
+    let data_len = entry.summary.data_len;
+    if entry.sealed && len >= data_len && len != entry.file_len {
+        let what = "the file is not as long as it was; its records are not concerned";
+        report.damage.push(Damage::at(name, data_len, 0, what));
+    }
+    match header {
+        Ok((_, Some(note))) => report.damage.push(Damage::at(name, 0, 0, note)),
+        // An unsealed one may be empty.
         Err(fault) if entry.sealed => {
             report
                 .damage
-                .push(Damage::at(&name, 0, 0, fault.to_string()));
+                .push(Damage::at(name, 0, 0, fault.to_string()));
         }
-        Err(_) => {}
+        Ok((_, None)) | Err(_) => {}
     }
-    let sealed = entry.sealed && len >= entry.summary.data_len;
-    Ok(Some(Source {
-        header: entry.header.clone(),
-        entry: sealed.then(|| entry.clone()),
-        has_hint: listing.hints.contains(&id),
-    }))
 }
 
 /// A segment that the manifest does not name: one that was begun later, or a leftover.

@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::load::HintBytes;
 use crate::keydir::either::Keydir;
 use crate::keydir::space::{Space, Spaces};
-use crate::segment::data_file::{Live, Segment};
+use crate::segment::data_file::Segment;
 use crate::segment::hint_file::{Hint, HintRow};
+use crate::segment::live::Live;
 use crate::segment::location::{KeyspaceId, Location};
 use crate::segment::record::RecordKind;
 
@@ -56,7 +57,7 @@ pub(super) fn keydirs(spaces: &Spaces, segments: &[Loaded], threads: usize) {
 fn keydir(space: &Space, segments: &[Loaded], threads: usize) {
     let rows: usize = segments
         .iter()
-        .filter_map(|(_, hint)| Some(hint.sections().get(hint.section_for(space.id())?)?))
+        .filter_map(|(_, hint)| hint.sections().get(hint.section_for(space.id())?))
         .map(|section| section.row_count())
         .sum();
     if rows == 0 {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crate::clock::{Stopwatch, StoreClock};
 use crate::disk::Disk;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::keydir::space::{Space, Spaces};
 use crate::options::Options;
 use crate::report::RecoveryReport;
@@ -22,7 +22,6 @@ use crate::segment::base::{Base, BaseStart};
 use crate::segment::catalog::{self, Catalog};
 use crate::segment::log::Log;
 use crate::segment::manifest::Manifest;
-use crate::segment::names;
 use crate::segment::table::Table;
 use crate::segment::writer::Writer;
 
@@ -58,7 +57,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Options) -> Result<Recovered>
         Some(manifest) => manifest,
         None if fresh => {
             report.created = true;
-            new_manifest(&**disk)?
+            rebuild::new_manifest(&**disk)?
         }
         None => {
             report.manifest_rebuilt = true;
@@ -124,24 +123,7 @@ fn build(
     }
 
     let keyspaces = rebuild::with_unknown_keyspaces(&manifest, &loaded, report);
-    let (mut next_segment, mut time_ms) = (manifest.next_segment, manifest.time_ms);
-    for segment in &loaded {
-        next_segment = next_segment.max(segment.header.id.0 + 1);
-        time_ms = time_ms
-            .max(segment.header.created_ms)
-            .max(segment.mark_time_ms);
-    }
-    next_segment = next_segment.max(listing.highest_segment + 1);
-    let next_keyspace = keyspaces
-        .iter()
-        .map(|entry| entry.id.0 + 1)
-        .fold(manifest.next_keyspace, u32::max);
-    let last_seq = end.last_seq;
-    let next_seq = match last_seq.max(manifest.seq_high) {
-        high if unclean => high.max(end.synced_seq) + SEQ_JUMP,
-        high => high + 1,
-    };
-
+    let numbers = Numbers::after(&manifest, listing, &loaded, &end, unclean);
     let table = Table::new();
     let segments = load::into_table(disk, &table, loaded)?;
     let spaces = Spaces::default();
@@ -150,7 +132,7 @@ fn build(
     }
     fill::keydirs(&spaces, &segments, options.threads());
     report.segments = segments.len() as u64;
-    report.last_seq = last_seq;
+    report.last_seq = end.last_seq;
     report.synced_seq = end.synced_seq;
     report.clean = !report.created && !*must_write && report.damage.is_empty();
 
@@ -160,9 +142,9 @@ fn build(
         store_id: manifest.store_id,
         secret: manifest.secret,
         keyspaces: keyspaces.clone(),
-        next_segment,
+        next_segment: numbers.next_segment,
         // All that is left of the log was synced by the repair, or was before.
-        synced_seq: last_seq,
+        synced_seq: end.last_seq,
         segment_bytes: options.segment_bytes,
         buffer_bytes: options.buffer_bytes,
         reserve_bytes: options.reserve_bytes,
@@ -171,38 +153,48 @@ fn build(
         generation: manifest.generation,
         store_id: manifest.store_id,
         secret: manifest.secret,
-        next_keyspace,
+        next_keyspace: keyspaces
+            .iter()
+            .map(|k| k.id.0 + 1)
+            .fold(manifest.next_keyspace, u32::max),
         keyspaces,
         // Those of merges are gone, and the directory is synced.
         replaced: empty,
     };
     *must_write |= report.created;
     Ok(Recovered {
-        log: Log::new(base, Writer::new(last_seq, next_seq), catalog),
+        log: Log::new(base, Writer::new(end.last_seq, numbers.next_seq), catalog),
         spaces,
-        clock: StoreClock::new(options.clock.clone(), time_ms),
+        clock: StoreClock::new(options.clock.clone(), numbers.time_ms),
         report: RecoveryReport::default(),
     })
 }
 
-/// The manifest of a store that is just being made.
-fn new_manifest(disk: &dyn Disk) -> Result<Manifest> {
-    let mut manifest = Manifest {
-        generation: 0,
-        store_id: [0; 16],
-        secret: [0; 16],
-        next_segment: 1,
-        next_keyspace: 1,
-        seq_high: 0,
-        synced_seq: 0,
-        time_ms: 0,
-        keyspaces: Vec::new(),
-        segments: Vec::new(),
-        replaced: Vec::new(),
-    };
-    for bytes in [&mut manifest.store_id, &mut manifest.secret] {
-        let filled = disk.random(bytes);
-        filled.map_err(|e| Error::io("get random bytes for", names::LOCK, e))?;
+/// The high-water marks that the log goes on from.
+struct Numbers {
+    next_segment: u64,
+    next_seq: u64,
+    time_ms: u64,
+}
+
+impl Numbers {
+    fn after(
+        manifest: &Manifest,
+        listing: &files::Listing,
+        loaded: &[load::Loaded],
+        end: &tail::End,
+        unclean: bool,
+    ) -> Numbers {
+        let ids = loaded.iter().map(|segment| segment.header.id.0);
+        let highest = ids.fold(listing.highest_segment, u64::max);
+        let times = loaded
+            .iter()
+            .map(|s| s.header.created_ms.max(s.mark_time_ms));
+        let high = end.last_seq.max(manifest.seq_high);
+        Numbers {
+            next_segment: manifest.next_segment.max(highest + 1),
+            next_seq: if unclean { high + SEQ_JUMP } else { high + 1 },
+            time_ms: times.fold(manifest.time_ms, u64::max),
+        }
     }
-    Ok(manifest)
 }

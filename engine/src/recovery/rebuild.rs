@@ -1,4 +1,4 @@
-//! A manifest out of the segments themselves, when both of its copies are lost: headers tell the
+//! Manifests that nobody wrote: of a new store, and out of the segments themselves, when both of its copies are lost: headers tell the
 //! store and the ids, footers the keyspaces and which merges were finished. Only the names of
 //! keyspaces that no footer saw cannot be brought back.
 
@@ -27,9 +27,31 @@ struct Known {
     file_len: u64,
 }
 
+/// The manifest of a store that is just being made.
+pub(super) fn new_manifest(disk: &dyn Disk) -> Result<Manifest> {
+    let mut manifest = Manifest {
+        generation: 0,
+        store_id: [0; 16],
+        secret: [0; 16],
+        next_segment: 1,
+        next_keyspace: 1,
+        seq_high: 0,
+        synced_seq: 0,
+        time_ms: 0,
+        keyspaces: Vec::new(),
+        segments: Vec::new(),
+        replaced: Vec::new(),
+    };
+    for bytes in [&mut manifest.store_id, &mut manifest.secret] {
+        let filled = disk.random(bytes);
+        filled.map_err(|e| Error::io("get random bytes for", names::LOCK, e))?;
+    }
+    Ok(manifest)
+}
+
 /// The manifest as far as headers and footers tell it.
 pub(super) fn manifest(disk: &dyn Disk, listing: &Listing) -> Result<Manifest> {
-    let mut manifest = super::new_manifest(disk)?;
+    let mut manifest = new_manifest(disk)?;
     let mut known = BTreeMap::new();
     for id in &listing.segments {
         if let Some(found) = read_segment(disk, *id)? {

@@ -14,14 +14,13 @@ use crate::error::{Error, Result};
 use crate::segment::format::{NEVER, RECORD_HEADER_LEN_MAX, RECORDS_START, wide};
 use crate::segment::header::{SegmentHeader, Summary};
 use crate::segment::hint_file::Hint;
+use crate::segment::live::Live;
 use crate::segment::location::KeyspaceId;
 use crate::segment::names;
 use crate::segment::record::{self, RecordFault, RecordHeader, RecordKind};
 
 /// How much is read first where there is no map: header and key of nearly all records.
 const FIRST_READ_LEN: usize = 1_024;
-/// Powers of two of milliseconds after the segment's creation: enough for 35 years and "later".
-const LIFE_STEPS: usize = 41;
 
 /// A segment of the log.
 pub(crate) struct Segment {
@@ -60,23 +59,6 @@ pub(crate) struct Sealed {
     pub(crate) summary: Summary,
     /// With the footer.
     pub(crate) file_len: u64,
-}
-
-/// The live part of a segment.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Live {
-    shares: Vec<Share>,
-    /// Live bytes by expiry, in powers of two of milliseconds after the segment's creation.
-    expiring: Option<Box<[u64; LIFE_STEPS]>>,
-    pub(crate) tombstone_bytes: u64,
-}
-
-/// A keyspace's share of a segment.
-#[derive(Clone, Copy, Debug)]
-struct Share {
-    keyspace: KeyspaceId,
-    bytes: u64,
-    records: u64,
 }
 
 /// A record that was found where it should be; header and key hold.
@@ -418,10 +400,6 @@ impl Segment {
         live.add(keyspace, len, expiry, self.header.created_ms);
     }
 
-    pub(crate) fn add_tombstone(&self, len: u64) {
-        lock(&self.live).tombstone_bytes += len;
-    }
-
     /// A put of this segment is no longer current.
     pub(crate) fn note_dead(&self, keyspace: KeyspaceId, len: u64, expiry: u64) {
         lock(&self.live).remove(keyspace, len, expiry, self.header.created_ms);
@@ -429,9 +407,7 @@ impl Segment {
 
     /// Everything of a dropped keyspace is dead.
     pub(crate) fn drop_keyspace(&self, keyspace: KeyspaceId) {
-        lock(&self.live)
-            .shares
-            .retain(|share| share.keyspace != keyspace);
+        lock(&self.live).drop_keyspace(keyspace);
     }
 
     /// Takes over what recovery or a merge counted.
@@ -441,24 +417,18 @@ impl Segment {
 
     /// Adds what a part of recovery counted.
     pub(crate) fn add_all_live(&self, more: &Live) {
-        if more.expiring.is_some() {
+        if more.expires() {
             self.may_expire.store(true, Ordering::Release);
         }
         lock(&self.live).absorb(more);
     }
 
     pub(crate) fn live_bytes(&self) -> u64 {
-        lock(&self.live)
-            .shares
-            .iter()
-            .map(|share| share.bytes)
-            .sum()
+        lock(&self.live).bytes()
     }
 
     pub(crate) fn live_of(&self, keyspace: KeyspaceId) -> (u64, u64) {
-        let live = lock(&self.live);
-        let share = live.shares.iter().find(|share| share.keyspace == keyspace);
-        share.map_or((0, 0), |share| (share.bytes, share.records))
+        lock(&self.live).of(keyspace)
     }
 
     pub(crate) fn tombstone_bytes(&self) -> u64 {
@@ -486,110 +456,6 @@ impl Segment {
     }
 }
 
-impl Live {
-    pub(crate) fn add(&mut self, keyspace: KeyspaceId, len: u64, expiry: u64, created_ms: u64) {
-        match self
-            .shares
-            .iter_mut()
-            .find(|share| share.keyspace == keyspace)
-        {
-            Some(share) => {
-                share.bytes += len;
-                share.records += 1;
-            }
-            None => self.shares.push(Share {
-                keyspace,
-                bytes: len,
-                records: 1,
-            }),
-        }
-        if expiry != NEVER {
-            let steps = self
-                .expiring
-                .get_or_insert_with(|| Box::new([0; LIFE_STEPS]));
-            if let Some(step) = steps.get_mut(life_step(expiry, created_ms)) {
-                *step += len;
-            }
-        }
-    }
-
-    fn absorb(&mut self, more: &Live) {
-        for add in &more.shares {
-            match self
-                .shares
-                .iter_mut()
-                .find(|share| share.keyspace == add.keyspace)
-            {
-                Some(share) => {
-                    share.bytes += add.bytes;
-                    share.records += add.records;
-                }
-                None => self.shares.push(*add),
-            }
-        }
-        self.tombstone_bytes += more.tombstone_bytes;
-        if let Some(more) = &more.expiring {
-            let steps = self
-                .expiring
-                .get_or_insert_with(|| Box::new([0; LIFE_STEPS]));
-            for (step, add) in steps.iter_mut().zip(more.iter()) {
-                *step += add;
-            }
-        }
-    }
-
-    fn remove(&mut self, keyspace: KeyspaceId, len: u64, expiry: u64, created_ms: u64) {
-        if let Some(share) = self
-            .shares
-            .iter_mut()
-            .find(|share| share.keyspace == keyspace)
-        {
-            share.bytes = share.bytes.saturating_sub(len);
-            share.records = share.records.saturating_sub(1);
-        }
-        if expiry != NEVER
-            && let Some(steps) = &mut self.expiring
-            && let Some(step) = steps.get_mut(life_step(expiry, created_ms))
-        {
-            *step = step.saturating_sub(len);
-        }
-    }
-
-    fn expired(&self, now_ms: u64, created_ms: u64) -> u64 {
-        let Some(steps) = &self.expiring else {
-            return 0;
-        };
-        let age = now_ms.saturating_sub(created_ms);
-        let mut sum = 0;
-        for (i, bytes) in steps.iter().enumerate() {
-            let (from, to) = (step_start(i), step_start(i + 1));
-            if age >= to {
-                sum += bytes;
-            } else if age > from {
-                // Evenly spread within the step; an estimate is all that is asked.
-                let part = u128::from(*bytes) * u128::from(age - from) / u128::from(to - from);
-                sum += u64::try_from(part).unwrap_or(0);
-            }
-        }
-        sum
-    }
-}
-
-/// The step in which `expiry` lies.
-fn life_step(expiry: u64, created_ms: u64) -> usize {
-    let life = expiry.saturating_sub(created_ms);
-    let step = life.checked_ilog2().map_or(0, |log| log as usize + 1);
-    step.min(LIFE_STEPS - 1)
-}
-
-/// The first life, in milliseconds, of step `i`.
-fn step_start(i: usize) -> u64 {
-    match i {
-        0 => 0,
-        i => 1 << (i - 1).min(62),
-    }
-}
-
 /// The bytes of a whole segment.
 pub(crate) enum SegmentBytes<'a> {
     Mapped(&'a [u8]),
@@ -613,23 +479,4 @@ fn to_len(len: u64) -> usize {
 // No foreign code runs under these locks, so a panic elsewhere leaves them whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn expired_bytes_grow_from_none_to_all_over_the_lives_of_the_records() {
-        let mut live = Live::default();
-        let created = 1_000_000;
-        live.add(KeyspaceId(1), 100, created + 1_000, created);
-        live.add(KeyspaceId(1), 100, created + 60_000, created);
-        live.add(KeyspaceId(1), 100, NEVER, created);
-        assert_eq!(live.expired(created, created), 0);
-        assert_eq!(live.expired(created + 2_000, created), 100);
-        assert_eq!(live.expired(created + 200_000, created), 200);
-        live.remove(KeyspaceId(1), 100, created + 60_000, created);
-        assert_eq!(live.expired(created + 200_000, created), 100);
-    }
 }

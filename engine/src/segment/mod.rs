@@ -16,6 +16,7 @@ pub(crate) mod hinting;
 pub(crate) mod hints;
 pub(crate) mod key_hash;
 pub(crate) mod keyspace_entry;
+pub(crate) mod live;
 pub(crate) mod location;
 pub(crate) mod log;
 pub(crate) mod manifest;

@@ -8,7 +8,6 @@ use arc_swap::{ArcSwap, Guard};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::segment::data_file::Segment;
-use crate::segment::location::SegmentId;
 
 /// A slot fits the 16 bits that a location has for it.
 const SLOTS_MAX: usize = 1 << 16;
@@ -105,14 +104,6 @@ impl Table {
         let mut segments: Vec<Arc<Segment>> = self.current.load().iter().cloned().collect();
         segments.sort_unstable_by_key(|segment| segment.header.id);
         segments
-    }
-
-    pub(crate) fn find(&self, id: SegmentId) -> Option<Arc<Segment>> {
-        self.current
-            .load()
-            .iter()
-            .find(|segment| segment.header.id == id)
-            .cloned()
     }
 
     fn lock(&self) -> MutexGuard<'_, u16> {

@@ -359,7 +359,7 @@ impl Writer {
     /// An active segment without a record leaves no trace.
     fn discard_empty(&mut self, log: &Base) {
         if let Some(active) = self.active.take() {
-            log.table.remove(&[active.segment.clone()]);
+            log.table.remove(std::slice::from_ref(&active.segment));
             // One that stays is empty, which recovery takes for what it is.
             let _harmless = log.disk.remove(&active.segment.name);
         }

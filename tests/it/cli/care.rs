@@ -171,9 +171,13 @@ fn merge_gives_dead_bytes_back() {
     // Written here, without background threads: they would merge before the command can.
     let room = Room::new();
     let value = "x".repeat(10_000);
-    let options = Options::default().background(false).durability(Durability::Kernel);
+    let options = Options::default()
+        .background(false)
+        .durability(Durability::Kernel);
     let store = Store::open(room.path("store"), options).expect("a new store");
-    let keyspace = store.keyspace("default", KeyspaceOptions::ordered()).expect("a keyspace");
+    let keyspace = store
+        .keyspace("default", KeyspaceOptions::ordered())
+        .expect("a keyspace");
     for round in 0..5 {
         for number in 0..100 {
             let (key, value) = (format!("key {number}"), format!("{round} {value}"));
@@ -186,9 +190,16 @@ fn merge_gives_dead_bytes_back() {
     let bytes = |field: &str| merged[field].as_u64().expect("a number");
     assert!(bytes("disk_bytes_before") > 5_000_000, "{merged}");
     assert!(bytes("disk_bytes_after") < 1_200_000, "{merged}");
-    assert_eq!((bytes("records_copied"), bytes("records_dropped")), (100, 400));
+    assert_eq!(
+        (bytes("records_copied"), bytes("records_dropped")),
+        (100, 400)
+    );
     let again = room.run("merge", &[]).ends_with(0);
-    assert!(again.text().starts_with("nothing to merge\non disk"), "{}", again.text());
+    assert!(
+        again.text().starts_with("nothing to merge\non disk"),
+        "{}",
+        again.text()
+    );
     let got = room.run("get", &["key 7"]).ends_with(0);
     assert_eq!(got.text(), format!("4 {value}"));
     room.run("verify", &[]).ends_with(0);

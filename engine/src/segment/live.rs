@@ -1,0 +1,169 @@
+//! What is live in a segment: by keyspace, by expiry, and the tombstones. Counted while records
+//! are written and replaced, and anew when the store opens. Knows no file and no record.
+
+use crate::segment::format::NEVER;
+use crate::segment::location::KeyspaceId;
+
+/// Powers of two of milliseconds after the segment's creation: enough for 35 years and "later".
+const LIFE_STEPS: usize = 41;
+
+/// The live part of a segment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Live {
+    shares: Vec<Share>,
+    /// Live bytes by expiry, in powers of two of milliseconds after the segment's creation.
+    expiring: Option<Box<[u64; LIFE_STEPS]>>,
+    pub(crate) tombstone_bytes: u64,
+}
+
+/// A keyspace's share of a segment.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    keyspace: KeyspaceId,
+    bytes: u64,
+    records: u64,
+}
+
+impl Live {
+    pub(crate) fn add(&mut self, keyspace: KeyspaceId, len: u64, expiry: u64, created_ms: u64) {
+        match self
+            .shares
+            .iter_mut()
+            .find(|share| share.keyspace == keyspace)
+        {
+            Some(share) => {
+                share.bytes += len;
+                share.records += 1;
+            }
+            None => self.shares.push(Share {
+                keyspace,
+                bytes: len,
+                records: 1,
+            }),
+        }
+        if expiry != NEVER {
+            let steps = self
+                .expiring
+                .get_or_insert_with(|| Box::new([0; LIFE_STEPS]));
+            if let Some(step) = steps.get_mut(life_step(expiry, created_ms)) {
+                *step += len;
+            }
+        }
+    }
+
+    /// Bytes of live puts.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.shares.iter().map(|share| share.bytes).sum()
+    }
+
+    /// Bytes and number of a keyspace's live puts.
+    pub(crate) fn of(&self, keyspace: KeyspaceId) -> (u64, u64) {
+        let share = self.shares.iter().find(|share| share.keyspace == keyspace);
+        share.map_or((0, 0), |share| (share.bytes, share.records))
+    }
+
+    /// Everything of a dropped keyspace is dead.
+    pub(crate) fn drop_keyspace(&mut self, keyspace: KeyspaceId) {
+        self.shares.retain(|share| share.keyspace != keyspace);
+    }
+
+    /// Whether some live put expires.
+    pub(crate) fn expires(&self) -> bool {
+        self.expiring.is_some()
+    }
+
+    pub(crate) fn absorb(&mut self, more: &Live) {
+        for add in &more.shares {
+            match self
+                .shares
+                .iter_mut()
+                .find(|share| share.keyspace == add.keyspace)
+            {
+                Some(share) => {
+                    share.bytes += add.bytes;
+                    share.records += add.records;
+                }
+                None => self.shares.push(*add),
+            }
+        }
+        self.tombstone_bytes += more.tombstone_bytes;
+        if let Some(more) = &more.expiring {
+            let steps = self
+                .expiring
+                .get_or_insert_with(|| Box::new([0; LIFE_STEPS]));
+            for (step, add) in steps.iter_mut().zip(more.iter()) {
+                *step += add;
+            }
+        }
+    }
+
+    pub(crate) fn remove(&mut self, keyspace: KeyspaceId, len: u64, expiry: u64, created_ms: u64) {
+        if let Some(share) = self
+            .shares
+            .iter_mut()
+            .find(|share| share.keyspace == keyspace)
+        {
+            share.bytes = share.bytes.saturating_sub(len);
+            share.records = share.records.saturating_sub(1);
+        }
+        if expiry != NEVER
+            && let Some(steps) = &mut self.expiring
+            && let Some(step) = steps.get_mut(life_step(expiry, created_ms))
+        {
+            *step = step.saturating_sub(len);
+        }
+    }
+
+    pub(crate) fn expired(&self, now_ms: u64, created_ms: u64) -> u64 {
+        let Some(steps) = &self.expiring else {
+            return 0;
+        };
+        let age = now_ms.saturating_sub(created_ms);
+        let mut sum = 0;
+        for (i, bytes) in steps.iter().enumerate() {
+            let (from, to) = (step_start(i), step_start(i + 1));
+            if age >= to {
+                sum += bytes;
+            } else if age > from {
+                // Evenly spread within the step; an estimate is all that is asked.
+                let part = u128::from(*bytes) * u128::from(age - from) / u128::from(to - from);
+                sum += u64::try_from(part).unwrap_or(0);
+            }
+        }
+        sum
+    }
+}
+
+/// The step in which `expiry` lies.
+fn life_step(expiry: u64, created_ms: u64) -> usize {
+    let life = expiry.saturating_sub(created_ms);
+    let step = life.checked_ilog2().map_or(0, |log| log as usize + 1);
+    step.min(LIFE_STEPS - 1)
+}
+
+/// The first life, in milliseconds, of step `i`.
+fn step_start(i: usize) -> u64 {
+    match i {
+        0 => 0,
+        i => 1 << (i - 1).min(62),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expired_bytes_grow_from_none_to_all_over_the_lives_of_the_records() {
+        let mut live = Live::default();
+        let created = 1_000_000;
+        live.add(KeyspaceId(1), 100, created + 1_000, created);
+        live.add(KeyspaceId(1), 100, created + 60_000, created);
+        live.add(KeyspaceId(1), 100, NEVER, created);
+        assert_eq!(live.expired(created, created), 0);
+        assert_eq!(live.expired(created + 2_000, created), 100);
+        assert_eq!(live.expired(created + 200_000, created), 200);
+        live.remove(KeyspaceId(1), 100, created + 60_000, created);
+        assert_eq!(live.expired(created + 200_000, created), 100);
+    }
+}
