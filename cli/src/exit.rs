@@ -38,19 +38,30 @@ pub(crate) enum Exit {
     Interrupted,
 }
 
+const CODES: [(Exit, u8); 9] = [
+    (Exit::Done, 0),
+    (Exit::NotFoundOrWrong, 1),
+    (Exit::Usage, 2),
+    (Exit::Locked, 3),
+    (Exit::Corrupted, 4),
+    (Exit::Io, 5),
+    (Exit::Format, 6),
+    (Exit::Other, 7),
+    (Exit::Interrupted, 130),
+];
+
+impl Exit {
+    /// What another process of this program meant by its code.
+    pub(crate) fn of_code(code: i32) -> Option<Exit> {
+        let meant = CODES.iter().find(|(_, known)| i32::from(*known) == code);
+        meant.map(|(exit, _)| *exit)
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> ExitCode {
-        ExitCode::from(match exit {
-            Exit::Done => 0,
-            Exit::NotFoundOrWrong => 1,
-            Exit::Usage => 2,
-            Exit::Locked => 3,
-            Exit::Corrupted => 4,
-            Exit::Io => 5,
-            Exit::Format => 6,
-            Exit::Other => 7,
-            Exit::Interrupted => 130,
-        })
+        let known = CODES.iter().find(|(known, _)| *known == exit);
+        ExitCode::from(known.map_or(7, |(_, code)| *code))
     }
 }
 
@@ -110,5 +121,23 @@ impl From<peercask::Error> for Failure {
             _ => Exit::Other,
         };
         Failure::new(exit, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_exit_code_has_one_meaning_and_stands_in_the_help() {
+        for (exit, code) in CODES {
+            assert_eq!(Exit::of_code(code.into()), Some(exit));
+            let line = EXIT_CODES_HELP.lines().filter(|line| {
+                let number = line.split_whitespace().next();
+                number == Some(code.to_string().as_str())
+            });
+            assert_eq!(line.count(), 1, "{code}");
+        }
+        assert_eq!(Exit::of_code(101), None, "a panic is no exit of ours");
     }
 }

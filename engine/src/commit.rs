@@ -180,14 +180,15 @@ fn make_room(
     ops: &[Op<'_>],
     bytes_max: u64,
 ) -> Result<Room> {
-    let now_ms = clock.now_ms();
-    match writer.make_room(log, now_ms, bytes_max) {
+    // The clock is read only if a segment is begun.
+    let now_ms = || clock.now_ms();
+    match writer.make_room(log, &now_ms, bytes_max) {
         Err(e)
             if e.kind() == ErrorKind::StorageFull
                 && ops.iter().all(Op::is_delete)
                 && log.give_up_reserve() =>
         {
-            writer.make_room(log, now_ms, bytes_max)
+            writer.make_room(log, &now_ms, bytes_max)
         }
         other => other,
     }

@@ -37,6 +37,8 @@ pub(crate) struct Core {
     pub(crate) recovery: RecoveryReport,
     /// Held by the one merge that runs at a time.
     merging: Mutex<()>,
+    /// Held while a keyspace is made or dropped, so that two callers do not make one twice.
+    keyspace_changes: Mutex<()>,
     /// Bytes wait in memory, or a weaker write for its sync.
     flusher_rung: AtomicBool,
     /// When the flusher first saw a write that is not on the device.
@@ -64,6 +66,7 @@ impl Core {
             clock: recovered.clock,
             recovery: recovered.report,
             merging: Mutex::new(()),
+            keyspace_changes: Mutex::new(()),
             flusher_rung: AtomicBool::new(false),
             unsynced_since: Mutex::new(None),
             flusher: Bell::default(),
@@ -151,9 +154,9 @@ impl Core {
         let flusher = Worker::spawn(
             "peercask-flusher",
             self.flusher.clone(),
-            move |_| {
+            move |bell| {
                 weak.upgrade()
-                    .map_or(Pause::UntilRung, |core| core.flusher_step())
+                    .map_or(Pause::UntilRung, |core| core.flusher_step(bell))
             },
             move |why| {
                 if let Some(core) = dead.upgrade() {
@@ -184,46 +187,40 @@ impl Core {
     }
 
     /// Hands buffered bytes to the kernel, and weaker writes to the device in their interval.
-    pub(crate) fn flusher_step(&self) -> Pause {
+    /// Rung by the first write after a step; it lets others gather before it looks.
+    pub(crate) fn flusher_step(&self, bell: &Bell) -> Pause {
+        bell.rest(BUFFER_INTERVAL);
         self.flusher_rung.store(false, Ordering::Release);
         let (tail, last_seq) = {
             let mut writer = self.log.writer_for_close();
-            let result = writer.write_tail();
-            if let Err(error) = &result {
+            if let Err(error) = writer.write_tail() {
                 self.note_background(&error.to_string());
             }
             (writer.has_tail(), writer.last_seq())
         };
         if tail {
+            // It could not leave memory: tried again until it can.
             return Pause::For(BUFFER_INTERVAL);
         }
         let Some(interval) = self.options.sync_interval else {
             return Pause::UntilRung;
         };
+        let mut since = lock(&self.unsynced_since);
         if self.log.synced_seq() >= last_seq || self.log.poisoned().is_some() {
+            *since = None;
             return Pause::UntilRung;
         }
-        // The first step after a write starts the interval, the one after it syncs.
-        let mut since = lock(&self.unsynced_since);
-        match *since {
-            Some(watch) if watch.elapsed() >= interval => {
-                *since = None;
-                drop(since);
-                if let Err(error) = self.log.sync_until(last_seq) {
-                    self.note_background(&error.to_string());
-                }
-                Pause::UntilRung
-            }
-            Some(watch) => Pause::For(
-                interval
-                    .saturating_sub(watch.elapsed())
-                    .max(BUFFER_INTERVAL),
-            ),
-            None => {
-                *since = Some(Stopwatch::start());
-                Pause::For(interval.min(BUFFER_INTERVAL))
-            }
+        let watch = *since.get_or_insert_with(Stopwatch::start);
+        let left = interval.saturating_sub(watch.elapsed());
+        if !left.is_zero() {
+            return Pause::For(left);
         }
+        *since = None;
+        drop(since);
+        if let Err(error) = self.log.sync_until(last_seq) {
+            self.note_background(&error.to_string());
+        }
+        Pause::UntilRung
     }
 
     /// Settles sealed segments, then merges what the watermarks ask for, at the rate allowed.
@@ -265,6 +262,11 @@ impl Core {
         let mut report = MergeReport::default();
         while merger.step(&mut report)? && !bell.is_stopping() {}
         Ok(())
+    }
+
+    /// Held while a keyspace is looked for, made or dropped.
+    pub(crate) fn keyspace_changes(&self) -> MutexGuard<'_, ()> {
+        lock(&self.keyspace_changes)
     }
 
     pub(crate) fn note_background(&self, what: &str) {

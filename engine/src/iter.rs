@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::handle::Handle;
 use crate::keydir::space::Space;
 use crate::lookup;
@@ -113,7 +113,7 @@ impl Iter {
 
     /// The live record of `key`, looked up anew: it may have been written since.
     fn read(&self, key: &[u8], with_value: bool) -> Result<Option<Record>> {
-        self.handle.log.check_open()?;
+        check(&self.handle, &self.space)?;
         let hash = self.space.hash(key);
         let found = lookup::find(&self.handle.log, &self.space, hash, key, with_value)?;
         Ok(found.filter(|record| is_live(&self.handle, record)))
@@ -197,7 +197,7 @@ impl Walk {
     }
 
     fn read(&self, location: Location) -> Result<Option<Record>> {
-        self.handle.log.check_open()?;
+        check(&self.handle, &self.space)?;
         let Some(segment) = self.segment(location) else {
             return Ok(None);
         };
@@ -222,6 +222,16 @@ impl Iterator for Walk {
             }
         }
     }
+}
+
+/// The store is open and the keyspace still there.
+pub(crate) fn check(handle: &Handle, space: &Space) -> Result<()> {
+    handle.log.check_open()?;
+    if space.is_dropped() {
+        let gone = format!("keyspace '{}' was dropped", space.entry.name);
+        return Err(Error::new(ErrorKind::NotFound, gone));
+    }
+    Ok(())
 }
 
 fn is_live(handle: &Handle, record: &Record) -> bool {

@@ -6,7 +6,7 @@ use std::ops::{Bound, Range, RangeBounds};
 use std::sync::Arc;
 
 use crate::commit::Op;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::handle::Handle;
 use crate::iter::{self, Iter, Walk, entry_of, value_of};
 use crate::keydir::space::Space;
@@ -259,12 +259,7 @@ impl Keyspace {
     }
 
     fn check(&self) -> Result<()> {
-        self.handle.log.check_open()?;
-        if self.space.is_dropped() {
-            let gone = format!("keyspace '{}' was dropped", self.name());
-            return Err(Error::new(ErrorKind::NotFound, gone));
-        }
-        Ok(())
+        iter::check(&self.handle, &self.space)
     }
 
     fn check_ordered(&self, what: &str) -> Result<()> {

@@ -82,18 +82,14 @@ impl Store {
         self.handle.log.check_open()?;
         check_name(name)?;
         let ttl_ms = ttl_ms(options.default_ttl)?;
+        let _one_at_a_time = self.handle.keyspace_changes();
         if let Some(space) = self.handle.spaces.by_name(name) {
             return same_options(&space.entry, options, ttl_ms).map(|()| self.wrap(space));
         }
         let now_ms = self.handle.clock.now_ms();
         let space = self.handle.log.update_catalog(now_ms, |catalog| {
-            // Another thread may have made it since.
-            match self.handle.spaces.by_name(name) {
-                Some(space) => Ok(space),
-                None => self.make_space(catalog, name, options, ttl_ms, now_ms),
-            }
+            self.make_space(catalog, name, options, ttl_ms, now_ms)
         })?;
-        same_options(&space.entry, options, ttl_ms)?;
         self.handle.spaces.insert(space.clone());
         Ok(self.wrap(space))
     }
@@ -129,6 +125,7 @@ impl Store {
     /// `StorageFull`, `Poisoned`, `Closed`, `Io`; the keyspace is still there then.
     pub fn drop_keyspace(&self, name: &str) -> Result<bool> {
         self.handle.log.check_open()?;
+        let _one_at_a_time = self.handle.keyspace_changes();
         let Some(space) = self.handle.spaces.by_name(name) else {
             return Ok(false);
         };

@@ -22,19 +22,33 @@ const KEY_SHOWN_LEN_MAX: usize = 120;
 pub(crate) struct DumpArgs {
     /// The store's directory
     dir: PathBuf,
-    /// The number of a segment; left out, the manifest and all segments are listed
-    segment: Option<u64>,
+    /// The number of a segment, or its file name; left out, the manifest and all segments are listed
+    segment: Option<String>,
     /// Show each record's bytes too (header, key, and at most 64 KiB of the value)
     #[arg(long)]
     hex: bool,
 }
 
 pub(crate) fn run(args: &DumpArgs, output: &mut Output) -> Result<Exit, Failure> {
-    match args.segment {
-        Some(segment) => dump_segment(args, segment, output)?,
+    match &args.segment {
+        Some(segment) => dump_segment(args, number_of(segment, args)?, output)?,
         None => list_segments(args, output)?,
     }
     Ok(Exit::Done)
+}
+
+/// A segment's number from its number or its file name; names count in hexadecimal, so only the files
+/// themselves tell.
+fn number_of(segment: &str, args: &DumpArgs) -> Result<u64, Failure> {
+    if let Ok(number) = segment.parse() {
+        return Ok(number);
+    }
+    let segments = inspect::segments(&args.dir)?;
+    let named = segments.iter().find(|known| known.file == segment);
+    named.map(|known| known.id).ok_or_else(|| {
+        let message = format!("`{segment}` is neither a number nor the file of a segment");
+        Failure::usage(message)
+    })
 }
 
 fn dump_segment(args: &DumpArgs, segment: u64, output: &mut Output) -> Result<(), Failure> {
@@ -238,6 +252,7 @@ fn list_segments(args: &DumpArgs, output: &mut Output) -> Result<(), Failure> {
     // An unreadable manifest must not hide the segments: they are what it is rebuilt from.
     let manifest = match inspect::manifest(&args.dir) {
         Ok(manifest) => Some(manifest),
+        Err(error) if segments.is_empty() => return Err(error.into()),
         Err(error) => {
             output::note(error);
             None

@@ -5,12 +5,13 @@ use std::ffi::OsString;
 use std::ops::Bound;
 
 use clap::Args;
-use peercask::{Entry, IndexKind, Keyspace, Result as StoreResult};
+use peercask::{Entry, IndexKind, Keyspace};
 use serde::Serialize;
 
 use crate::args::{KeyspaceArgs, StoreArgs};
 use crate::bytes_arg;
 use crate::commands::opening;
+use crate::commands::readable::{Entries, Readable};
 use crate::exit::{Exit, Failure};
 use crate::human;
 use crate::json::{BytesOut, JSON_HELP};
@@ -53,8 +54,6 @@ struct ListedJson<'a> {
     expires_at_ms: Option<u64>,
 }
 
-type Entries = Box<dyn Iterator<Item = StoreResult<Entry>>>;
-
 pub(crate) fn run(args: &ListArgs, output: &mut Output) -> Result<Exit, Failure> {
     let key = |arg: &Option<OsString>| match arg {
         Some(arg) => bytes_arg::parse(arg, args.keyspace.hex).map(Some),
@@ -63,11 +62,17 @@ pub(crate) fn run(args: &ListArgs, output: &mut Output) -> Result<Exit, Failure>
     let (prefix, from, to) = (key(&args.prefix)?, key(&args.from)?, key(&args.to)?);
     let store = opening::visit(&args.store)?;
     let keyspace = opening::existing_keyspace(&store, &args.keyspace.keyspace)?;
-    let entries = entries(&keyspace, prefix, from, to, args.reverse)?;
-    for entry in entries.take(args.limit.unwrap_or(usize::MAX)) {
-        print(&entry?, args, output)?;
+    let mut entries = Readable::of(entries(&keyspace, prefix, from, to, args.reverse)?);
+    for _ in 0..args.limit.unwrap_or(usize::MAX) {
+        let Some(entry) = entries.next()? else {
+            break;
+        };
+        print(&entry, args, output)?;
     }
-    Ok(Exit::Done)
+    Ok(match entries.damaged() {
+        0 => Exit::Done,
+        _ => Exit::Corrupted,
+    })
 }
 
 fn entries(

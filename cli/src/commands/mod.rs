@@ -15,6 +15,7 @@ pub(crate) mod merge;
 mod opening;
 pub(crate) mod put;
 pub(crate) mod quickstart;
+mod readable;
 pub(crate) mod stat;
 pub(crate) mod verify;
 

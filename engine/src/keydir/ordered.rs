@@ -11,9 +11,8 @@ use crate::segment::location::Location;
 
 type Tree = BTreeMap<Box<[u8]>, Location>;
 
-/// What a tree node adds to an entry on average: nodes of 11 entries, two thirds full, and the
-/// allocator's own bytes for the key.
-const ENTRY_OVERHEAD: u64 = 24;
+/// What a tree node adds to an entry on average: nodes of 11 entries, three quarters full.
+const ENTRY_OVERHEAD: u64 = 8;
 
 /// From a key to its location, in the order of keys as bytes.
 pub(crate) struct OrderedKeydir {

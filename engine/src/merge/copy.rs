@@ -55,6 +55,13 @@ pub(super) struct Copied {
     pub(super) records: u64,
 }
 
+impl Copied {
+    /// Whether expired puts were left out.
+    pub(super) fn forgets(&self) -> bool {
+        !self.removals.is_empty()
+    }
+}
+
 pub(super) enum Failed {
     /// The record of the input with this index cannot be read.
     Unreadable(usize, Error),

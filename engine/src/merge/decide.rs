@@ -37,6 +37,8 @@ pub(super) struct Decision {
 pub(super) struct Decided {
     pub(super) decisions: Vec<Decision>,
     pub(super) dropped: u64,
+    /// Whether puts are among them: only then can tombstones elsewhere have become needless.
+    pub(super) drops_puts: bool,
     pub(super) tombstones_kept: u64,
 }
 
@@ -50,6 +52,7 @@ pub(super) fn decide(merger: &Merger<'_>, inputs: &[Arc<Segment>], now_ms: u64) 
     let mut decided = Decided {
         decisions: Vec::new(),
         dropped: 0,
+        drops_puts: false,
         tombstones_kept: 0,
     };
     for (index, input) in inputs.iter().enumerate() {
@@ -59,6 +62,7 @@ pub(super) fn decide(merger: &Merger<'_>, inputs: &[Arc<Segment>], now_ms: u64) 
             let Some(space) = merger.spaces.by_id(shape.keyspace()) else {
                 // The keyspace was dropped, and all its records with it.
                 decided.dropped += shape.row_count() as u64;
+                decided.drops_puts = true;
                 continue;
             };
             for (row, key) in hint.rows_with_keys(section) {
@@ -77,7 +81,10 @@ pub(super) fn decide(merger: &Merger<'_>, inputs: &[Arc<Segment>], now_ms: u64) 
                         hash: row.hash,
                         fate,
                     }),
-                    None => decided.dropped += 1,
+                    None => {
+                        decided.dropped += 1;
+                        decided.drops_puts |= row.kind == RecordKind::Put;
+                    }
                 }
                 if row.kind == RecordKind::Tombstone
                     && decided

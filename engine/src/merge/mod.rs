@@ -84,6 +84,7 @@ impl Merger<'_> {
         report: &mut MergeReport,
     ) -> Result<()> {
         publish::retire(self, now_ms, expired, publish::entries_of(self, expired)?)?;
+        self.log.counters.reclaims.add(1);
         report.segments_dropped += expired.len() as u64;
         report.bytes_in += expired
             .iter()
@@ -103,6 +104,9 @@ impl Merger<'_> {
                     let Some(copied) = copied else {
                         return Ok(false);
                     };
+                    if decided.drops_puts || copied.forgets() {
+                        self.log.counters.reclaims.add(1);
+                    }
                     publish::publish(self, now_ms, &inputs, copied, report)?;
                     report.records_dropped += decided.dropped;
                     report.tombstones_kept += decided.tombstones_kept;
@@ -115,6 +119,12 @@ impl Merger<'_> {
                     let damaged = inputs.remove(index);
                     tracing::warn!(%error, "a segment is left out of merging");
                     damaged.damaged.store(true, Ordering::Release);
+                }
+                // Where all together find no room, the one with most to give may.
+                Err(copy::Failed::Other(error))
+                    if error.kind() == ErrorKind::StorageFull && inputs.len() > 1 =>
+                {
+                    inputs.truncate(1);
                 }
                 Err(copy::Failed::Other(error)) => return Err(error),
             }

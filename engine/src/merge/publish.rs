@@ -93,7 +93,6 @@ pub(super) fn entries_of(merger: &Merger<'_>, segments: &[Arc<Segment>]) -> Resu
 
 fn remove(merger: &Merger<'_>, dead: &[Arc<Segment>]) -> Result<()> {
     merger.log.table.remove(dead);
-    merger.log.counters.reclaims.add(1);
     merger.log.counters.merges.add(1);
     merger.log.remove_files()
 }
@@ -144,7 +143,7 @@ fn open_output(merger: &Merger<'_>, output: &Output) -> Result<Arc<Segment>> {
     segment.hinted.store(output.hinted, Ordering::Release);
     segment
         .tombstones_tried
-        .store(log.counters.reclaims.get() + 1, Ordering::Release);
+        .store(log.counters.reclaims.get(), Ordering::Release);
     segment.release_file();
     Ok(segment)
 }

@@ -3,16 +3,18 @@
 
 use std::collections::BTreeSet;
 
+use crate::disk::bytes::FileBytes;
 use crate::disk::{Disk, How, read_full_at};
 use crate::error::{Error, Result};
 use crate::options::{Missing, Options};
 use crate::report::{Damage, RecoveryReport};
 use crate::segment::catalog;
-use crate::segment::format::{RECORDS_START, wide};
+use crate::segment::format::RECORDS_START;
 use crate::segment::header::{HeaderFault, SegmentHeader, SegmentKind};
 use crate::segment::location::SegmentId;
 use crate::segment::manifest::{Manifest, SegmentEntry};
 use crate::segment::names::{self, FileName};
+use crate::segment::record::is_all_zero;
 
 /// The names in the directory, sorted out by what they are.
 #[derive(Default)]
@@ -164,14 +166,16 @@ fn note_harmless(
         report.damage.push(Damage::at(name, data_len, 0, what));
     }
     match header {
-        Ok((_, Some(note))) => report.damage.push(Damage::at(name, 0, 0, note)),
-        // An unsealed one may be empty.
+        // Of an unsealed one a crash may leave less.
+        Ok((_, Some(note))) if entry.sealed => {
+            report.damage.push(Damage::at(name, 0, 0, note));
+        }
         Err(fault) if entry.sealed => {
             report
                 .damage
                 .push(Damage::at(name, 0, 0, fault.to_string()));
         }
-        Ok((_, None)) | Err(_) => {}
+        Ok(_) | Err(_) => {}
     }
 }
 
@@ -202,7 +206,9 @@ fn unlisted(
                 // The output of a merge that was not declared: its inputs still count.
                 return Ok(None);
             }
-            if let Some(note) = note {
+            if let Some(note) = note
+                && holds_records(disk, &name)?
+            {
                 report.damage.push(Damage::at(&name, 0, 0, note));
             }
             Ok(Some(Source {
@@ -213,8 +219,9 @@ fn unlisted(
         }
         Err(HeaderFault::Version(version)) => Err(catalog::newer(&name, version)),
         Err(fault) => {
-            // Without a header nothing in it was ever acknowledged as `Device`.
-            if len > wide(RECORDS_START) && start.iter().any(|byte| *byte != 0) {
+            // A header that was never written, or with nothing behind it, is what a crash leaves
+            // of a segment just begun. Anything else is damage, and kept for who may repair it.
+            if !is_all_zero(&start) && holds_records(disk, &name)? {
                 report
                     .damage
                     .push(Damage::at(&name, 0, len, fault.to_string()));
@@ -222,6 +229,16 @@ fn unlisted(
             Ok(None)
         }
     }
+}
+
+/// Whether anything but zeros stands where records do.
+fn holds_records(disk: &dyn Disk, name: &str) -> Result<bool> {
+    let failed = |e| Error::io("read the segment", name, e);
+    let file = disk.open(name, How::Read).map_err(failed)?;
+    let len = file.len().map_err(failed)?;
+    let bytes = FileBytes::of(&*file, len).map_err(failed)?;
+    let records = bytes.as_ref().get(RECORDS_START..).unwrap_or_default();
+    Ok(!is_all_zero(records))
 }
 
 /// The first bytes of a segment, and its length.

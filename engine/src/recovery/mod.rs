@@ -14,12 +14,13 @@ use std::sync::Arc;
 
 use crate::clock::{Stopwatch, StoreClock};
 use crate::disk::Disk;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::keydir::space::{Space, Spaces};
 use crate::options::Options;
 use crate::report::RecoveryReport;
 use crate::segment::base::{Base, BaseStart};
 use crate::segment::catalog::{self, Catalog};
+use crate::segment::keyspace_entry::KeyspaceEntry;
 use crate::segment::log::Log;
 use crate::segment::manifest::Manifest;
 use crate::segment::table::Table;
@@ -78,10 +79,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Options) -> Result<Recovered>
         ..report
     };
     if must_write {
-        recovered
-            .log
-            .update_catalog(recovered.clock.now_ms(), |_| Ok(()))?;
-        recovered.log.remove_files()?;
+        write_down(&recovered)?;
     }
     recovered.log.take_reserve();
     let report = &recovered.report;
@@ -93,6 +91,20 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Options) -> Result<Recovered>
         "opened"
     );
     Ok(recovered)
+}
+
+/// Brings what recovery decided into the manifest. A full disk does not keep the store from
+/// opening: the files as repaired say the same, and the next open decides alike.
+fn write_down(recovered: &Recovered) -> Result<()> {
+    let now_ms = recovered.clock.now_ms();
+    let written = recovered.log.update_catalog(now_ms, |_| Ok(()));
+    match written.and_then(|()| recovered.log.remove_files()) {
+        Err(error) if error.kind() == ErrorKind::StorageFull && !recovered.report.created => {
+            tracing::warn!(%error, "opened without writing the manifest");
+            Ok(())
+        }
+        other => other,
+    }
 }
 
 /// From manifest and listing to the log in memory, with its end repaired on disk.
@@ -126,10 +138,7 @@ fn build(
     let numbers = Numbers::after(&manifest, listing, &loaded, &end, unclean);
     let table = Table::new();
     let segments = load::into_table(disk, &table, loaded)?;
-    let spaces = Spaces::default();
-    for entry in &keyspaces {
-        spaces.insert(Arc::new(Space::new(entry.clone(), manifest.secret)));
-    }
+    let spaces = spaces_of(&keyspaces, &manifest);
     fill::keydirs(&spaces, &segments, options.threads());
     report.segments = segments.len() as u64;
     report.last_seq = end.last_seq;
@@ -168,6 +177,14 @@ fn build(
         clock: StoreClock::new(options.clock.clone(), numbers.time_ms),
         report: RecoveryReport::default(),
     })
+}
+
+fn spaces_of(keyspaces: &[KeyspaceEntry], manifest: &Manifest) -> Spaces {
+    let spaces = Spaces::default();
+    for entry in keyspaces {
+        spaces.insert(Arc::new(Space::new(entry.clone(), manifest.secret)));
+    }
+    spaces
 }
 
 /// The high-water marks that the log goes on from.

@@ -54,7 +54,9 @@ pub(super) fn find_end(
     let voids = void_from(loaded, synced_seq);
     for (segment, void_above) in loaded.iter_mut().zip(voids) {
         report.records += segment.summary.records;
-        if !segment.listed_sealed {
+        if !segment.listed_sealed && segment.header.kind == SegmentKind::Merged {
+            keep_all(segment, report);
+        } else if !segment.listed_sealed {
             if segment.header.prior_seq <= vouched {
                 walk.last_seq = walk.last_seq.max(segment.header.prior_seq);
             }
@@ -65,7 +67,8 @@ pub(super) fn find_end(
         }
     }
     // Without an unsealed segment the manifest saw the end of the log.
-    let walked = loaded.iter().any(|segment| !segment.listed_sealed);
+    let is_walked = |s: &Loaded| !s.listed_sealed && s.header.kind == SegmentKind::User;
+    let walked = loaded.iter().any(is_walked);
     if walked && walk.last_seq < synced_seq {
         let lost = synced_seq - walk.last_seq;
         let what = format!("the log ends {lost} records before the last one known to be synced");
@@ -110,6 +113,37 @@ fn void_from(loaded: &[Loaded], synced_seq: u64) -> Vec<u64> {
         .collect();
     voids.reverse();
     voids
+}
+
+/// A merge output of which the end is lost, and that was accepted: what is left of it stays.
+/// Its seqs are in no order, and it was synced before it got its name.
+fn keep_all(segment: &mut Loaded, report: &mut RecoveryReport) {
+    segment.summary.data_len = wide(RECORDS_START);
+    for step in &segment.steps {
+        match step {
+            Step::Record {
+                offset,
+                len,
+                value_ok,
+                ..
+            } => {
+                report.records += 1;
+                segment.summary.data_len = offset + len;
+                if !value_ok {
+                    let what = "the value's checksum does not hold; the key reads as an error";
+                    report
+                        .damage
+                        .push(Damage::at(&segment.name, *offset, *len, what));
+                }
+            }
+            Step::Gap { offset, len } => {
+                let what = "no record can be read here; what it held is lost";
+                report
+                    .damage
+                    .push(Damage::at(&segment.name, *offset, *len, what));
+            }
+        }
+    }
 }
 
 impl Walk {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::disk::How;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::segment::base::Base;
 use crate::segment::catalog::{self, Catalog};
 use crate::segment::data_file::Segment;
@@ -80,7 +80,11 @@ impl Log {
             if self.synced_seq() >= seq {
                 break;
             }
-            self.sync_turn()?;
+            let result = self.sync_turn();
+            // Bytes that others hold back in memory are no concern of one who is synced.
+            if self.synced_seq() < seq {
+                result?;
+            }
         }
         Ok(())
     }
@@ -144,7 +148,7 @@ impl Log {
         let mut next = catalog.clone();
         let answer = change(&mut next)?;
         next.generation += 1;
-        self.write_manifest(&next, time_ms, &[])?;
+        self.write_manifest_or_give_up_reserve(&next, time_ms, &[])?;
         self.set_keyspace_entries(next.keyspaces.clone());
         *catalog = next;
         Ok(answer)
@@ -159,7 +163,7 @@ impl Log {
         next.generation += 1;
         let ids: Vec<SegmentId> = inputs.iter().map(|input| input.header.id).collect();
         next.replaced.extend(&ids);
-        self.write_manifest(&next, time_ms, &ids)?;
+        self.write_manifest_or_give_up_reserve(&next, time_ms, &ids)?;
         *catalog = next;
         Ok(())
     }
@@ -197,6 +201,21 @@ impl Log {
     /// Whether segments began or were settled since the manifest was written.
     pub(crate) fn manifest_is_stale(&self) -> bool {
         table_state(&self.table.by_id()) != self.manifest_state.load(Ordering::Acquire)
+    }
+
+    /// Merge and deletes must be able to end on a full disk: that is what the reserve is for.
+    fn write_manifest_or_give_up_reserve(
+        &self,
+        catalog: &Catalog,
+        time_ms: u64,
+        dead: &[SegmentId],
+    ) -> Result<()> {
+        match self.write_manifest(catalog, time_ms, dead) {
+            Err(e) if e.kind() == ErrorKind::StorageFull && self.give_up_reserve() => {
+                self.write_manifest(catalog, time_ms, dead)
+            }
+            other => other,
+        }
     }
 
     fn write_manifest(&self, catalog: &Catalog, time_ms: u64, dead: &[SegmentId]) -> Result<()> {

@@ -20,6 +20,9 @@ const RESERVE_STEP_MIN: u64 = 64 << 10;
 /// And at most this far, so that a small store stays small.
 const RESERVE_STEP_MAX: u64 = 4 << 20;
 
+/// One large value must not cost its size in memory for ever.
+const SCRATCH_LEN_MAX: usize = 1 << 20;
+
 /// The state behind the log lock.
 pub(crate) struct Writer {
     active: Option<Active>,
@@ -100,7 +103,12 @@ impl Writer {
     ///
     /// # Errors
     /// `StorageFull`, or `Io`; nothing is changed that a caller could see.
-    pub(crate) fn make_room(&mut self, log: &Base, now_ms: u64, max: u64) -> Result<Room> {
+    pub(crate) fn make_room(
+        &mut self,
+        log: &Base,
+        now_ms: &dyn Fn() -> u64,
+        max: u64,
+    ) -> Result<Room> {
         let fits = |active: &Active| {
             active.end + max <= log.segment_bytes.min(active.capacity)
                 || (active.end == wide(RECORDS_START) && active.end + max <= active.capacity)
@@ -109,7 +117,7 @@ impl Writer {
             self.seal(log)?;
         }
         if self.active.is_none() {
-            self.create_segment(log, now_ms, max)?;
+            self.create_segment(log, now_ms(), max)?;
         }
         let active = self
             .active
@@ -262,6 +270,9 @@ impl Writer {
         active.end = active.summary.data_len;
         active.unsynced = true;
         log.counters.written_bytes.add(wide(self.scratch.len()));
+        if self.scratch.capacity() > SCRATCH_LEN_MAX {
+            self.scratch = Vec::new();
+        }
         self.next_seq += headers.len() as u64;
         self.last_seq = self.next_seq - 1;
     }

@@ -164,6 +164,11 @@ fn verify_is_quiet_about_a_good_store_and_names_damage() {
         b"yellow",
         "damage costs the record hit"
     );
+    for command in ["list", "export"] {
+        let ran = room.run(command, &[]).ends_with(4);
+        assert!(ran.err.contains("damaged record"), "{}", ran.err);
+        assert_eq!(ran.lines().len(), 3, "the others are there: {}", ran.text());
+    }
 }
 
 #[test]

@@ -35,6 +35,7 @@ fn after_close_every_call_says_that_the_store_is_closed() {
     let spaces = [hash(&store, "flat"), ordered(&store, "sorted")];
     for space in &spaces {
         space.put("key", "value").expect("put");
+        space.put("other", "value").expect("put");
     }
     let mut batch = store.batch();
     batch.put(&spaces[0], "key", "new");
@@ -66,7 +67,7 @@ fn after_close_every_call_says_that_the_store_is_closed() {
     store.close().expect("closing twice is no error");
 
     let store = place.open();
-    assert_eq!(contents(&store).len(), 3);
+    assert_eq!(contents(&store).len(), 5);
 }
 
 #[test]

@@ -4,10 +4,11 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use peercask::{Entry, IndexKind, Keyspace, Result as StoreResult, Store};
+use peercask::{Result as StoreResult, Store};
 
 use super::Exported;
 use crate::commands::opening;
+use crate::commands::readable::Readable;
 use crate::exit::Failure;
 use crate::interrupt;
 use crate::json::{BytesOut, RecordOut};
@@ -77,32 +78,25 @@ fn export(
     let mut progress = Progress::new("exporting", Count::Things, keys);
     let mut exported = Exported::default();
     for keyspace in &keyspaces {
-        for entry in entries(keyspace)? {
-            if interrupt::requested() {
-                exported.interrupted = true;
-                return Ok(exported);
-            }
-            let entry = entry?;
+        if exported.interrupted {
+            break;
+        }
+        let mut entries = Readable::whole(keyspace)?;
+        while let Some(entry) = entries.next()? {
             write(&RecordOut {
                 keyspace: keyspace.name(),
                 key: BytesOut(&entry.key),
                 value: BytesOut(&entry.value),
                 expires_at_ms: entry.expires_at_ms,
             })?;
-            exported.records += 1;
-            exported.bytes += u64::try_from(entry.value.len()).unwrap_or(0);
+            exported.count(&entry);
             progress.add(1);
+            if interrupt::requested() {
+                exported.interrupted = true;
+                break;
+            }
         }
+        exported.damaged += entries.damaged();
     }
     Ok(exported)
-}
-
-/// In order where there is one.
-pub(super) fn entries(
-    keyspace: &Keyspace,
-) -> StoreResult<Box<dyn Iterator<Item = StoreResult<Entry>>>> {
-    Ok(match keyspace.kind() {
-        IndexKind::Ordered => Box::new(keyspace.iter()?),
-        IndexKind::Hash => Box::new(keyspace.walk()),
-    })
 }

@@ -8,6 +8,7 @@ mod tree;
 use std::path::PathBuf;
 
 use clap::Args;
+use peercask::Entry;
 use serde::Serialize;
 
 use crate::args::StoreArgs;
@@ -48,10 +49,17 @@ struct Exported {
     refused_existing: u64,
     /// Records whose file could not be written.
     failed: u64,
+    /// Records that could not be read.
+    damaged: u64,
     interrupted: bool,
 }
 
 impl Exported {
+    fn count(&mut self, entry: &Entry) {
+        self.records += 1;
+        self.bytes += u64::try_from(entry.value.len()).unwrap_or(0);
+    }
+
     fn is_whole(&self) -> bool {
         self.refused_unsafe + self.refused_existing + self.failed == 0
     }
@@ -88,6 +96,7 @@ fn exit_of(exported: &Exported) -> Exit {
         Exported {
             interrupted: true, ..
         } => Exit::Interrupted,
+        _ if exported.damaged > 0 => Exit::Corrupted,
         _ if exported.is_whole() => Exit::Done,
         _ => Exit::NotFoundOrWrong,
     }
@@ -114,6 +123,7 @@ fn print(exported: &Exported, output: &mut Output) -> Result<(), Failure> {
             "refused, because the file exists (--force overwrites)",
         ),
         (exported.failed, "could not be written"),
+        (exported.damaged, "damaged and passed over"),
     ] {
         if number > 0 {
             output.line(format_args!("{} {why}", counted(number, "record")))?;

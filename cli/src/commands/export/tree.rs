@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use peercask::Keyspace;
 
-use super::{Exported, lines};
+use super::Exported;
+use crate::commands::readable::Readable;
 use crate::exit::Failure;
 use crate::human;
 use crate::interrupt;
@@ -35,16 +36,15 @@ pub(super) fn export(keyspace: &Keyspace, tree: &Path, force: bool) -> Result<Ex
     };
     let mut exported = Exported::default();
     let mut told = 0;
-    for entry in lines::entries(keyspace)? {
+    let mut entries = Readable::whole(keyspace)?;
+    while let Some(entry) = entries.next()? {
         if interrupt::requested() {
             exported.interrupted = true;
             break;
         }
-        let entry = entry?;
         let why = match writer.write(&entry.key, &entry.value) {
             Ok(()) => {
-                exported.records += 1;
-                exported.bytes += u64::try_from(entry.value.len()).unwrap_or(0);
+                exported.count(&entry);
                 None
             }
             Err(Refusal::Unsafe(why)) => {
@@ -72,6 +72,7 @@ pub(super) fn export(keyspace: &Keyspace, tree: &Path, force: bool) -> Result<Ex
         }
         progress.add(1);
     }
+    exported.damaged = entries.damaged();
     Ok(exported)
 }
 

@@ -4,7 +4,7 @@
 use std::env;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -48,13 +48,7 @@ pub(super) fn import_until_killed(
     let target = rng.usize(files * 2 / 5..=files * 3 / 5).max(1);
     let until = files.min(target + (files / 4).max(HEADROOM_FILES));
     let delay_files = rng.f64() * DELAY_FILES_MAX;
-    let mut child = start(store, list, until)?;
-    let said = child
-        .0
-        .stdout
-        .take()
-        .expect("the child was started with its output piped");
-    let mut said = BufReader::new(said);
+    let (mut child, mut said) = start(store, list, until)?;
     let mut killed = Killed {
         acks: vec![None; files],
         acknowledged: 0,
@@ -89,17 +83,36 @@ pub(super) fn import_until_killed(
             killed.elapsed = started.elapsed();
         }
     }
-    let status = child
-        .0
-        .wait()
-        .map_err(|error| Failure::io("wait for the child", &error))?;
+    let status = child.0.wait();
+    let status = status.map_err(|error| Failure::io("wait for the child", &error))?;
     interrupt::check()?;
-    if !is_killed {
-        let message =
-            format!("the importing child ended by itself ({status}) before it could be killed");
-        return Err(Failure::new(Exit::Other, message));
+    if !is_killed || !died_of_the_kill(status) {
+        return Err(ended_by_itself(status));
     }
     Ok(killed)
+}
+
+/// Whether it was our signal, and not a fault of the child a moment before.
+fn died_of_the_kill(status: ExitStatus) -> bool {
+    // 9 is SIGKILL on every Unix.
+    #[cfg(unix)]
+    return std::os::unix::process::ExitStatusExt::signal(&status) == Some(9);
+    #[cfg(not(unix))]
+    !status.success()
+}
+
+/// The child has said why on standard error; its exit code is ours.
+fn ended_by_itself(status: ExitStatus) -> Failure {
+    let exit = status
+        .code()
+        .and_then(Exit::of_code)
+        .filter(|exit| *exit != Exit::Done);
+    let advice = match exit {
+        Some(Exit::Io) => "; if there is no room, name a directory with more, or lower --max-bytes",
+        _ => "",
+    };
+    let message = format!("the importing child ended before it could be killed ({status}){advice}");
+    Failure::new(exit.unwrap_or(Exit::Other), message)
 }
 
 impl Killed {
@@ -134,9 +147,12 @@ impl Drop for Guarded {
     }
 }
 
-fn start(store: &Path, list: &Path, until: usize) -> Result<Guarded, Failure> {
+type Voice = BufReader<ChildStdout>;
+
+/// The child, and the end of its standard output.
+fn start(store: &Path, list: &Path, until: usize) -> Result<(Guarded, Voice), Failure> {
     let program = env::current_exe().map_err(|error| Failure::io("find this program", &error))?;
-    Command::new(program)
+    let mut child = Command::new(program)
         .arg("quickstart-writer")
         .arg("--until")
         .arg(until.to_string())
@@ -146,6 +162,10 @@ fn start(store: &Path, list: &Path, until: usize) -> Result<Guarded, Failure> {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .map(Guarded)
-        .map_err(|error| Failure::io("start the importing child", &error))
+        .map_err(|error| Failure::io("start the importing child", &error))?;
+    let said = child
+        .stdout
+        .take()
+        .expect("it was started with its output piped");
+    Ok((Guarded(child), BufReader::new(said)))
 }

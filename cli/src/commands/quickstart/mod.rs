@@ -21,7 +21,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use clap::Args;
 use fastrand::Rng;
-use peercask::{Damage, Merge, MergeReport, Options, RecoveryReport, Store, VerifyReport};
+use peercask::{
+    Damage, Keyspace, Merge, MergeReport, Options, RecoveryReport, Store, VerifyReport,
+};
 
 use self::checks::{AfterKill, Checks, Expected};
 use self::kill::Killed;
@@ -262,15 +264,24 @@ impl<'a> Run<'a> {
             count(resumed.gone)
         ))?;
         self.prove("verifying every value", &shelf, output)?;
-        for (keyspace, per_key) in [
-            (&shelf.files, &mut self.index.hash_bytes_per_key),
-            (&shelf.paths, &mut self.index.ordered_bytes_per_key),
-        ] {
-            let info = keyspace.info()?;
-            *per_key = units::ratio(info.index_bytes, info.keys);
-        }
+        self.measure_index(&shelf)?;
         shelf.store.close()?;
         Ok(resumed)
+    }
+
+    fn measure_index(&mut self, shelf: &Shelf) -> Result<(), Failure> {
+        let per_key = |keyspace: &Keyspace| -> Result<f64, Failure> {
+            let info = keyspace.info()?;
+            Ok(units::ratio(info.index_bytes, info.keys))
+        };
+        let keys = self.chosen.files.iter().map(|file| file.key.len());
+        let key_bytes = u64::try_from(keys.sum::<usize>()).unwrap_or(0);
+        self.index = Index {
+            hash_bytes_per_key: per_key(&shelf.files)?,
+            ordered_bytes_per_key: per_key(&shelf.paths)?,
+            mean_key_bytes: units::ratio(key_bytes, self.files()),
+        };
+        Ok(())
     }
 
     fn prove(

@@ -83,6 +83,8 @@ pub(super) struct Opens {
 pub(super) struct Index {
     pub(super) hash_bytes_per_key: f64,
     pub(super) ordered_bytes_per_key: f64,
+    /// Of these, the key itself.
+    pub(super) mean_key_bytes: f64,
 }
 
 pub(super) fn sources(chosen: &Chosen) -> Vec<SourceJson> {
@@ -150,6 +152,10 @@ impl Report {
         row(
             "index bytes per key, ordered keyspace",
             format!("{:.1} B", self.index.ordered_bytes_per_key),
+        );
+        row(
+            "  of these, the key itself",
+            format!("{:.1} B", self.index.mean_key_bytes),
         );
         row(
             "open after the kill",
