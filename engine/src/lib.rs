@@ -43,6 +43,8 @@ mod commit;
 mod core;
 mod disk;
 mod error;
+#[cfg(test)]
+mod explore;
 mod handle;
 pub mod inspect;
 mod iter;

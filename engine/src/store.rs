@@ -50,9 +50,11 @@ impl Store {
         let disk: Arc<dyn Disk> = Arc::new(OsDisk::new(dir));
         let lock = disk.lock(names::LOCK).map_err(|e| lock_error(dir, e))?;
         let core = Core::open(dir.to_path_buf(), &disk, lock, options)?;
-        Ok(Store {
-            handle: Handle::new(core),
-        })
+        Ok(Store::of(Handle::new(core)))
+    }
+
+    pub(crate) fn of(handle: Arc<Handle>) -> Store {
+        Store { handle }
     }
 
     /// Brings everything to the device, seals the active segment and lets the lock go, for every

@@ -5,6 +5,8 @@
 pub(crate) mod bytes;
 pub(crate) mod map;
 pub(crate) mod os;
+#[cfg(test)]
+pub(crate) mod sim;
 
 use std::io;
 use std::sync::Arc;

@@ -189,7 +189,8 @@ fn unlisted(
     let name = names::segment(id);
     let (start, len) = read_start(disk, &name)?;
     match SegmentHeader::decode_file_start(&start) {
-        Ok((header, note)) => {
+        // One good copy is all it takes; of a segment just begun a crash may leave no more.
+        Ok((header, _)) => {
             let ours = header.store_id == manifest.store_id && header.id == id;
             let younger = id.0 >= manifest.next_segment;
             if !ours || (header.kind == SegmentKind::User && !younger) {
@@ -205,11 +206,6 @@ fn unlisted(
             if header.kind == SegmentKind::Merged {
                 // The output of a merge that was not declared: its inputs still count.
                 return Ok(None);
-            }
-            if let Some(note) = note
-                && holds_records(disk, &name)?
-            {
-                report.damage.push(Damage::at(&name, 0, 0, note));
             }
             Ok(Some(Source {
                 header,

@@ -178,10 +178,12 @@ impl Walk {
             else {
                 continue;
             };
-            if seq.checked_sub(1) != Some(self.last_seq) {
+            let hole = seq.checked_sub(1) != Some(self.last_seq);
+            self.expect(seq.saturating_sub(1), &segment.name, end, report);
+            if hole && !self.ended {
+                // A hole below the mark: what follows begins a batch of its own.
                 batch_start = None;
             }
-            self.expect(seq.saturating_sub(1), &segment.name, end, report);
             self.ended |= seq > void_above || (!value_ok && seq > self.synced_seq);
             if self.ended {
                 break;

@@ -1,0 +1,564 @@
+//! A simulated disk: a page cache over a medium that may lose what was not synced, in any legal
+//! way. The same engine runs on it as on the real one. Legal after a power cut: each 512-byte
+//! sector of a file at any version it had since the file's last sync, any size it had since, and
+//! any subset of the directory operations since the directory's last sync.
+//!
+//! Deterministic: everything random comes from one seed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::map::Map;
+use super::{Disk, DiskFile, How, Lock};
+
+const SECTOR_LEN: usize = 512;
+
+/// A small deterministic source of choices.
+#[derive(Clone)]
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    pub(crate) fn new(seed: u64) -> Dice {
+        Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    /// A number below `n`, which is not 0.
+    pub(crate) fn below(&mut self, n: usize) -> usize {
+        usize::try_from((self.next() >> 16) % n as u64).unwrap_or(0)
+    }
+}
+
+/// One file, whatever its names.
+#[derive(Clone, Default)]
+struct Inode {
+    /// As every reader sees it.
+    now: Vec<u8>,
+    /// As of the last sync.
+    durable: Vec<u8>,
+    /// What sectors were since the last sync, in order.
+    versions: BTreeMap<usize, Vec<Vec<u8>>>,
+    sizes: Vec<usize>,
+}
+
+impl Inode {
+    fn note(&mut self, from: usize, to: usize) {
+        for sector in from / SECTOR_LEN..to.div_ceil(SECTOR_LEN) {
+            let start = sector * SECTOR_LEN;
+            let end = (start + SECTOR_LEN).min(self.now.len());
+            let version = self.now.get(start..end).unwrap_or_default().to_vec();
+            self.versions.entry(sector).or_default().push(version);
+        }
+        if self.sizes.last() != Some(&self.now.len()) {
+            self.sizes.push(self.now.len());
+        }
+    }
+
+    fn sync(&mut self) {
+        self.durable = self.now.clone();
+        self.versions.clear();
+        self.sizes.clear();
+    }
+
+    /// One of the states that a power cut may leave.
+    fn after_cut(&self, dice: &mut Dice, loss: Loss) -> Inode {
+        let mut bytes = self.durable.clone();
+        let size = match loss {
+            Loss::Everything => bytes.len(),
+            Loss::Nothing => self.now.len(),
+            Loss::Some => {
+                let at = dice.below(self.sizes.len() + 1);
+                at.checked_sub(1)
+                    .and_then(|at| self.sizes.get(at))
+                    .copied()
+                    .unwrap_or(bytes.len())
+            }
+        };
+        bytes.resize(size.max(bytes.len()), 0);
+        for (sector, versions) in &self.versions {
+            let kept = match loss {
+                Loss::Everything => None,
+                Loss::Nothing => versions.last(),
+                Loss::Some => match dice.below(versions.len() + 1) {
+                    0 => None,
+                    n => versions.get(n - 1),
+                },
+            };
+            let start = sector * SECTOR_LEN;
+            if let Some(kept) = kept
+                && let Some(place) = bytes.get_mut(start..)
+            {
+                let len = kept.len().min(place.len());
+                if let (Some(to), Some(from)) = (place.get_mut(..len), kept.get(..len)) {
+                    to.copy_from_slice(from);
+                }
+            }
+        }
+        bytes.truncate(size);
+        Inode {
+            now: bytes.clone(),
+            durable: bytes,
+            ..Inode::default()
+        }
+    }
+}
+
+/// How much a power cut takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Loss {
+    /// All that was not synced.
+    Everything,
+    /// Nothing: the process was killed, the system goes on.
+    Nothing,
+    /// Any subset, by the dice.
+    Some,
+}
+
+#[derive(Clone)]
+enum NameChange {
+    Add(String, usize),
+    Remove(String),
+    Rename(String, String),
+}
+
+impl NameChange {
+    fn apply(&self, names: &mut BTreeMap<String, usize>) {
+        match self {
+            NameChange::Add(name, inode) => {
+                names.insert(name.clone(), *inode);
+            }
+            NameChange::Remove(name) => {
+                names.remove(name);
+            }
+            NameChange::Rename(from, to) => {
+                if let Some(inode) = names.remove(from) {
+                    names.insert(to.clone(), inode);
+                }
+            }
+        }
+    }
+}
+
+/// Everything on the disk, cached and durable.
+#[derive(Clone)]
+pub(crate) struct State {
+    inodes: Vec<Inode>,
+    names: BTreeMap<String, usize>,
+    durable_names: BTreeMap<String, usize>,
+    changes: Vec<NameChange>,
+    /// The operation that brought the disk here, and how many there were.
+    pub(crate) last: &'static str,
+    pub(crate) operations: u64,
+}
+
+impl State {
+    fn new() -> State {
+        State {
+            inodes: Vec::new(),
+            names: BTreeMap::new(),
+            durable_names: BTreeMap::new(),
+            changes: Vec::new(),
+            last: "start",
+            operations: 0,
+        }
+    }
+
+    /// One of the disks that a power cut at this moment may leave.
+    pub(crate) fn after_cut(&self, dice: &mut Dice, loss: Loss) -> SimDisk {
+        let mut names = self.durable_names.clone();
+        for change in &self.changes {
+            let kept = match loss {
+                Loss::Everything => false,
+                Loss::Nothing => true,
+                Loss::Some => dice.below(2) == 0,
+            };
+            if kept {
+                change.apply(&mut names);
+            }
+        }
+        let inodes = self
+            .inodes
+            .iter()
+            .map(|inode| inode.after_cut(dice, loss))
+            .collect();
+        let state = State {
+            inodes,
+            names: names.clone(),
+            durable_names: names,
+            changes: Vec::new(),
+            last: "start",
+            operations: 0,
+        };
+        SimDisk::with_state(state, dice.next())
+    }
+
+    fn did(&mut self, what: &'static str) {
+        self.last = what;
+        self.operations += 1;
+    }
+}
+
+/// Called after every operation that changes the disk.
+pub(crate) type Hook = Box<dyn FnMut(&State) + Send>;
+
+/// A fault that the next matching operation meets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Fault {
+    /// `"write"`, `"sync"`, `"create"`, `"rename"`, `"remove"`, `"sync-dir"`, `"reserve"`.
+    pub(crate) operation: &'static str,
+    /// How many such operations succeed first.
+    pub(crate) after: u64,
+    /// Every later one fails too.
+    pub(crate) for_good: bool,
+    pub(crate) error: io::ErrorKind,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    dice: Mutex<Dice>,
+    hook: Mutex<Option<Hook>>,
+    fault: Mutex<Option<Fault>>,
+    locked: Mutex<BTreeSet<String>>,
+}
+
+/// A simulated directory; clones are the same one.
+#[derive(Clone)]
+pub(crate) struct SimDisk {
+    shared: Arc<Shared>,
+}
+
+impl SimDisk {
+    pub(crate) fn new(seed: u64) -> SimDisk {
+        SimDisk::with_state(State::new(), seed)
+    }
+
+    fn with_state(state: State, seed: u64) -> SimDisk {
+        let shared = Shared {
+            state: Mutex::new(state),
+            dice: Mutex::new(Dice::new(seed)),
+            hook: Mutex::new(None),
+            fault: Mutex::new(None),
+            locked: Mutex::new(BTreeSet::new()),
+        };
+        SimDisk {
+            shared: Arc::new(shared),
+        }
+    }
+
+    pub(crate) fn set_hook(&self, hook: Option<Hook>) {
+        *hold(&self.shared.hook) = hook;
+    }
+
+    pub(crate) fn set_fault(&self, fault: Option<Fault>) {
+        *hold(&self.shared.fault) = fault;
+    }
+
+    /// The disk as it is now.
+    pub(crate) fn state(&self) -> State {
+        hold(&self.shared.state).clone()
+    }
+
+    /// Meets the fault that is set, or changes the disk and tells the hook.
+    fn change<T>(
+        &self,
+        what: &'static str,
+        change: impl FnOnce(&mut State) -> io::Result<T>,
+    ) -> io::Result<T> {
+        self.meet_fault(what)?;
+        let (answer, after) = {
+            let mut state = hold(&self.shared.state);
+            let answer = change(&mut state)?;
+            state.did(what);
+            let hooked = hold(&self.shared.hook).is_some();
+            (answer, hooked.then(|| state.clone()))
+        };
+        if let Some(after) = after
+            && let Some(hook) = &mut *hold(&self.shared.hook)
+        {
+            hook(&after);
+        }
+        Ok(answer)
+    }
+
+    fn meet_fault(&self, what: &'static str) -> io::Result<()> {
+        let mut fault = hold(&self.shared.fault);
+        let Some(set) = fault.as_mut().filter(|fault| fault.operation == what) else {
+            return Ok(());
+        };
+        if let Some(left) = set.after.checked_sub(1) {
+            set.after = left;
+            return Ok(());
+        }
+        let error = set.error;
+        if !set.for_good {
+            *fault = None;
+        }
+        Err(io::Error::from(error))
+    }
+}
+
+fn hold<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn not_found() -> io::Error {
+    io::Error::from(io::ErrorKind::NotFound)
+}
+
+impl Disk for SimDisk {
+    fn list(&self) -> io::Result<Vec<String>> {
+        Ok(hold(&self.shared.state).names.keys().cloned().collect())
+    }
+
+    fn open(&self, name: &str, how: How) -> io::Result<Arc<dyn DiskFile>> {
+        let found = hold(&self.shared.state).names.get(name).copied();
+        let inode = match (how, found) {
+            (How::Read | How::Write, found) => found.ok_or_else(not_found)?,
+            (How::CreateNew, Some(_)) => {
+                return Err(io::Error::from(io::ErrorKind::AlreadyExists));
+            }
+            (How::CreateNew | How::Replace, None) => self.change("create", |state| {
+                let inode = state.inodes.len();
+                state.inodes.push(Inode::default());
+                let change = NameChange::Add(name.to_owned(), inode);
+                change.apply(&mut state.names);
+                state.changes.push(change);
+                Ok(inode)
+            })?,
+            (How::Replace, Some(inode)) => self.change("write", |state| {
+                let file = state.inodes.get_mut(inode).ok_or_else(not_found)?;
+                let len = file.now.len();
+                file.now.clear();
+                file.note(0, len);
+                Ok(inode)
+            })?,
+        };
+        Ok(Arc::new(SimFile {
+            disk: self.clone(),
+            inode,
+        }))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.change("rename", |state| {
+            if !state.names.contains_key(from) {
+                return Err(not_found());
+            }
+            let change = NameChange::Rename(from.to_owned(), to.to_owned());
+            change.apply(&mut state.names);
+            state.changes.push(change);
+            Ok(())
+        })
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        if !hold(&self.shared.state).names.contains_key(name) {
+            return Err(not_found());
+        }
+        self.change("remove", |state| {
+            let change = NameChange::Remove(name.to_owned());
+            change.apply(&mut state.names);
+            state.changes.push(change);
+            Ok(())
+        })
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        self.change("sync-dir", |state| {
+            state.durable_names = state.names.clone();
+            state.changes.clear();
+            Ok(())
+        })
+    }
+
+    fn lock(&self, name: &str) -> io::Result<Box<dyn Lock>> {
+        if !hold(&self.shared.locked).insert(name.to_owned()) {
+            return Err(io::Error::from(io::ErrorKind::WouldBlock));
+        }
+        Ok(Box::new(SimLock {
+            disk: self.clone(),
+            name: name.to_owned(),
+        }))
+    }
+
+    fn random(&self, bytes: &mut [u8]) -> io::Result<()> {
+        let mut dice = hold(&self.shared.dice);
+        for chunk in bytes.chunks_mut(8) {
+            let random = dice.next().to_le_bytes();
+            for (to, from) in chunk.iter_mut().zip(random) {
+                *to = from;
+            }
+        }
+        Ok(())
+    }
+}
+
+struct SimLock {
+    disk: SimDisk,
+    name: String,
+}
+
+impl Lock for SimLock {}
+
+impl Drop for SimLock {
+    fn drop(&mut self) {
+        hold(&self.disk.shared.locked).remove(&self.name);
+    }
+}
+
+struct SimFile {
+    disk: SimDisk,
+    inode: usize,
+}
+
+impl SimFile {
+    fn with<T>(&self, look: impl FnOnce(&Inode) -> T) -> io::Result<T> {
+        let state = hold(&self.disk.shared.state);
+        state.inodes.get(self.inode).map(look).ok_or_else(not_found)
+    }
+
+    fn resize(&self, what: &'static str, len: u64) -> io::Result<()> {
+        let len = usize::try_from(len).map_err(io::Error::other)?;
+        self.disk.change(what, |state| {
+            let file = state.inodes.get_mut(self.inode).ok_or_else(not_found)?;
+            let before = file.now.len();
+            file.now.resize(len, 0);
+            file.note(before.min(len), before.max(len).min(before + SECTOR_LEN));
+            Ok(())
+        })
+    }
+}
+
+impl DiskFile for SimFile {
+    fn write_some_at(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
+        let at = usize::try_from(at).map_err(io::Error::other)?;
+        // Short at times, as the kernel may be.
+        let short = hold(&self.disk.shared.dice).below(8) == 0 && bytes.len() > 1;
+        let len = if short { bytes.len() / 2 } else { bytes.len() };
+        let bytes = bytes.get(..len).unwrap_or_default();
+        self.disk.change("write", |state| {
+            let file = state.inodes.get_mut(self.inode).ok_or_else(not_found)?;
+            let end = at + len;
+            if file.now.len() < end {
+                file.now.resize(end, 0);
+            }
+            if let Some(place) = file.now.get_mut(at..end) {
+                place.copy_from_slice(bytes);
+            }
+            file.note(at, end);
+            Ok(len)
+        })
+    }
+
+    fn read_some_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        let at = usize::try_from(at).map_err(io::Error::other)?;
+        self.with(|file| {
+            let from = file.now.get(at..).unwrap_or_default();
+            let n = from.len().min(buffer.len());
+            for (to, from) in buffer.iter_mut().zip(from) {
+                *to = *from;
+            }
+            n
+        })
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.with(|file| file.now.len() as u64)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.resize("write", len)
+    }
+
+    fn reserve(&self, len: u64) -> io::Result<()> {
+        if self.len()? >= len {
+            return Ok(());
+        }
+        self.resize("reserve", len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let synced = self.disk.change("sync", |state| {
+            state
+                .inodes
+                .get_mut(self.inode)
+                .ok_or_else(not_found)?
+                .sync();
+            Ok(())
+        });
+        if synced.is_err() {
+            // As Linux does it: the pages are clean afterwards, and what was not written is lost
+            // at the next power cut although every reader still sees it.
+            let mut state = hold(&self.disk.shared.state);
+            if let Some(file) = state.inodes.get_mut(self.inode) {
+                file.versions.clear();
+                file.sizes.clear();
+            }
+        }
+        synced
+    }
+
+    fn map(&self, _len: u64) -> io::Result<Option<Map>> {
+        // Readers go through `read_some_at`, so that they see what a mapping would show.
+        Ok(None)
+    }
+
+    fn links(&self) -> io::Result<u64> {
+        let state = hold(&self.disk.shared.state);
+        Ok(state
+            .names
+            .values()
+            .filter(|inode| **inode == self.inode)
+            .count() as u64)
+    }
+
+    fn drop_cache(&self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::write_all_at;
+
+    #[test]
+    fn a_cut_keeps_what_was_synced_and_may_take_the_rest() {
+        let disk = SimDisk::new(1);
+        let file = disk.open("f", How::CreateNew).expect("created");
+        write_all_at(&*file, b"kept", 0).expect("written");
+        file.sync_data().expect("synced");
+        disk.sync_dir().expect("synced");
+        write_all_at(&*file, b"lost", 4).expect("written");
+        let mut dice = Dice::new(2);
+        let read = |disk: &SimDisk| {
+            let file = disk.open("f", How::Read).expect("there");
+            let mut bytes = vec![0; 8];
+            let n = file.read_some_at(&mut bytes, 0).expect("read");
+            bytes.truncate(n);
+            bytes
+        };
+        assert_eq!(
+            read(&disk.state().after_cut(&mut dice, Loss::Everything)),
+            b"kept"
+        );
+        assert_eq!(
+            read(&disk.state().after_cut(&mut dice, Loss::Nothing)),
+            b"keptlost"
+        );
+    }
+
+    #[test]
+    fn a_name_is_lost_without_a_sync_of_the_directory() {
+        let disk = SimDisk::new(1);
+        let file = disk.open("f", How::CreateNew).expect("created");
+        file.sync_data().expect("synced");
+        let after = disk.state().after_cut(&mut Dice::new(3), Loss::Everything);
+        assert_eq!(after.list().expect("listed"), Vec::<String>::new());
+    }
+}
