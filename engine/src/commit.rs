@@ -8,6 +8,7 @@ use crate::clock::StoreClock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keydir::space::Space;
 use crate::lookup::{self, Prior};
+use crate::mutant::{self, Mutant};
 use crate::options::{BATCH_BYTES_MAX, Durability, KEY_LEN_MAX, VALUE_LEN_MAX};
 use crate::segment::format::{NEVER, RECORD_HEADER_LEN_MAX, wide};
 use crate::segment::location::Location;
@@ -242,7 +243,9 @@ fn encode(
 
 /// Until when the versions hidden by this record would live, if longer than the record itself.
 fn covers(kind: RecordKind, expiry: u64, prior: Option<&Prior>) -> u64 {
-    let Some(prior) = prior else { return 0 };
+    let Some(prior) = prior.filter(|_| !mutant::is_on(Mutant::CoversForgotten)) else {
+        return 0;
+    };
     let hidden = match prior.header {
         Some(header) => header.fields.expiry.max(header.fields.covers),
         None => NEVER,

@@ -52,6 +52,7 @@ mod keydir;
 mod keyspace;
 mod lookup;
 mod merge;
+mod mutant;
 mod options;
 mod recovery;
 mod report;

@@ -1,9 +1,16 @@
 //! The integration tests of the workspace: one binary, one module a subject.
 
+mod batch;
 mod damage;
+mod durability;
+mod expiry;
 mod history;
+mod leaks;
+mod merge;
 mod model;
 mod open;
+mod ordered;
 mod support;
+mod threads;
 mod tidy;
 mod torn;

@@ -217,6 +217,27 @@ pub(crate) fn contents(store: &Store) -> Contents {
     all
 }
 
+/// Compares, and names only what differs.
+#[track_caller]
+pub(crate) fn assert_same(found: &Contents, expected: &Contents, what: &str) {
+    let shown = |bytes: Option<&Vec<u8>>| match bytes {
+        Some(bytes) => format!("\"{}\"", bytes.escape_ascii()),
+        None => "nothing".to_owned(),
+    };
+    let places: std::collections::BTreeSet<_> = found.keys().chain(expected.keys()).collect();
+    let differ = |place: &&&(String, Vec<u8>)| found.get(*place) != expected.get(*place);
+    let differences: Vec<String> = places
+        .iter()
+        .filter(differ)
+        .map(|place| {
+            let key = place.1.escape_ascii();
+            let (is, should) = (shown(found.get(*place)), shown(expected.get(*place)));
+            format!("\n  {} \"{key}\" is {is} instead of {should}", place.0)
+        })
+        .collect();
+    assert!(differences.is_empty(), "{what}:{}", differences.concat());
+}
+
 // ---- errors
 
 /// The call failed with this kind, and the message holds these parts.

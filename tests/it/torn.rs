@@ -6,7 +6,7 @@ use peercask::Store;
 
 use crate::history::{History, records};
 use crate::support::{
-    Contents, Image, Place, SMALL_SEGMENT, append, contents, copy_files, hash, segments, write_image,
+    Contents, Image, Place, SMALL_SEGMENT, append, assert_same, contents, copy_files, hash, segments, write_image,
 };
 
 /// The files of a store that was never closed, what was done to it, and its last segment.
@@ -66,12 +66,12 @@ impl Unclean {
 fn opens_as(place: &Place, expected: &Contents, what: &str) -> bool {
     let store = place.open();
     let report = store.recovery().clone();
-    assert_eq!(&contents(&store), expected, "{what}: {report:?}");
+    assert_same(&contents(&store), expected, &format!("{what}: {report:?}"));
     assert_eq!(report.damage, [], "{what}: what was never synced is no damage");
     drop(store);
 
     let store = place.open();
-    assert_eq!(&contents(&store), expected, "{what}: the second open, {:?}", store.recovery());
+    assert_same(&contents(&store), expected, &format!("{what}: the second open"));
     assert!(store.recovery().clean, "{what}: the second open, {:?}", store.recovery());
     assert_eq!(store.recovery().cut, [], "{what}: the second open");
     hash(&store, "flat").put("after", "the crash").expect("put");
@@ -82,7 +82,7 @@ fn opens_as(place: &Place, expected: &Contents, what: &str) -> bool {
     expected.insert(("flat".to_owned(), b"after".to_vec()), b"the crash".to_vec());
     for place in [place, &copy] {
         let store = place.open();
-        assert_eq!(contents(&store), expected, "{what}: after new writes");
+        assert_same(&contents(&store), &expected, &format!("{what}: after new writes"));
         assert_eq!(store.recovery().damage, [], "{what}: after new writes");
     }
     !report.cut.is_empty()

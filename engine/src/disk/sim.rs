@@ -217,6 +217,8 @@ pub(crate) struct Fault {
     pub(crate) after: u64,
     /// Every later one fails too.
     pub(crate) for_good: bool,
+    /// The operation is done, and fails nevertheless.
+    pub(crate) done: bool,
     pub(crate) error: io::ErrorKind,
 }
 
@@ -271,7 +273,10 @@ impl SimDisk {
         what: &'static str,
         change: impl FnOnce(&mut State) -> io::Result<T>,
     ) -> io::Result<T> {
-        self.meet_fault(what)?;
+        let fault = self.meet_fault(what);
+        if let Some((error, false)) = fault {
+            return Err(io::Error::from(error));
+        }
         let (answer, after) = {
             let mut state = hold(&self.shared.state);
             let answer = change(&mut state)?;
@@ -284,23 +289,25 @@ impl SimDisk {
         {
             hook(&after);
         }
-        Ok(answer)
+        match fault {
+            Some((error, _)) => Err(io::Error::from(error)),
+            None => Ok(answer),
+        }
     }
 
-    fn meet_fault(&self, what: &'static str) -> io::Result<()> {
+    /// The error to answer with, and whether the operation is done all the same.
+    fn meet_fault(&self, what: &'static str) -> Option<(io::ErrorKind, bool)> {
         let mut fault = hold(&self.shared.fault);
-        let Some(set) = fault.as_mut().filter(|fault| fault.operation == what) else {
-            return Ok(());
-        };
+        let set = fault.as_mut().filter(|fault| fault.operation == what)?;
         if let Some(left) = set.after.checked_sub(1) {
             set.after = left;
-            return Ok(());
+            return None;
         }
-        let error = set.error;
+        let met = (set.error, set.done);
         if !set.for_good {
             *fault = None;
         }
-        Err(io::Error::from(error))
+        Some(met)
     }
 }
 

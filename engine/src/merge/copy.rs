@@ -9,6 +9,7 @@ use super::context::Merger;
 use super::decide::{Decided, Decision, Fate};
 use crate::disk::{DiskFile, How, write_all_at};
 use crate::error::{Error, Result};
+use crate::mutant::{self, Mutant};
 use crate::options::IndexKind;
 use crate::segment::catalog;
 use crate::segment::data_file::Segment;
@@ -186,6 +187,14 @@ impl Copier<'_> {
                 ..old.fields
             },
         };
+        let fields = if mutant::is_on(Mutant::SeqNotKept) {
+            RecordFields {
+                seq: self.base_seq,
+                ..fields
+            }
+        } else {
+            fields
+        };
         let value = match decision.fate {
             Fate::Copy { .. } => bytes.get(old.value_range()).unwrap_or_default(),
             Fate::Tombstone | Fate::Forget => &[],
@@ -345,6 +354,9 @@ impl Copier<'_> {
             };
             output.buffer.extend_from_slice(&footer.encode());
             output.write_buffer()?;
+            if mutant::is_on(Mutant::OutputNotSynced) {
+                continue;
+            }
             let synced = output.file.sync_data();
             synced.map_err(|e| Error::io("sync a merge output", &output.temporary, e))?;
             log.counters.syncs.add(1);
@@ -354,6 +366,9 @@ impl Copier<'_> {
             let name = names::segment(output.header.id);
             let named = log.disk.rename(&output.temporary, &name);
             named.map_err(|e| Error::io("rename into place", &name, e))?;
+        }
+        if mutant::is_on(Mutant::OutputNamesNotSynced) {
+            return Ok(());
         }
         let synced = log.disk.sync_dir();
         synced.map_err(|e| Error::io("sync the directory after a merge", names::LOCK, e))

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::context::{Merger, is_damaged};
 use crate::error::Result;
 use crate::keydir::space::Space;
+use crate::mutant::{self, Mutant};
 use crate::segment::data_file::Segment;
 use crate::segment::hint_file::HintRow;
 use crate::segment::hints::{self, SegmentHint};
@@ -75,24 +76,19 @@ pub(super) fn decide(merger: &Merger<'_>, inputs: &[Arc<Segment>], now_ms: u64) 
                     now_ms,
                 };
                 match judge.fate(&row, key)? {
-                    Some(fate) => decided.decisions.push(Decision {
-                        input: input_index,
-                        offset: row.offset,
-                        hash: row.hash,
-                        fate,
-                    }),
+                    Some(fate) => {
+                        decided.tombstones_kept += u64::from(row.kind == RecordKind::Tombstone);
+                        decided.decisions.push(Decision {
+                            input: input_index,
+                            offset: row.offset,
+                            hash: row.hash,
+                            fate,
+                        });
+                    }
                     None => {
                         decided.dropped += 1;
                         decided.drops_puts |= row.kind == RecordKind::Put;
                     }
-                }
-                if row.kind == RecordKind::Tombstone
-                    && decided
-                        .decisions
-                        .last()
-                        .is_some_and(|d| d.offset == row.offset)
-                {
-                    decided.tombstones_kept += 1;
                 }
             }
         }
@@ -114,6 +110,9 @@ struct Judge<'a> {
 impl Judge<'_> {
     fn fate(&self, row: &HintRow, key: &[u8]) -> Result<Option<Fate>> {
         if row.kind == RecordKind::Tombstone {
+            if mutant::is_on(Mutant::TombstonesRetireEarly) {
+                return Ok(None);
+            }
             let stays = row.covers > self.now_ms && self.hidden_elsewhere(row)?;
             return Ok(stays.then_some(Fate::Copy { covers: true }));
         }
@@ -127,8 +126,8 @@ impl Judge<'_> {
         let covers = row.covers > self.now_ms && self.hidden_elsewhere(row)?;
         Ok(Some(match (row.expiry > self.now_ms, covers) {
             (true, covers) => Fate::Copy { covers },
-            (false, true) => Fate::Tombstone,
-            (false, false) => Fate::Forget,
+            (false, true) if !mutant::is_on(Mutant::ExpiredLeavesNothing) => Fate::Tombstone,
+            (false, _) => Fate::Forget,
         }))
     }
 

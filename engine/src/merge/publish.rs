@@ -8,6 +8,7 @@ use super::context::Merger;
 use super::copy::{Copied, Move, Output};
 use crate::disk::How;
 use crate::error::{Error, Result};
+use crate::mutant::{self, Mutant};
 use crate::report::MergeReport;
 use crate::segment::data_file::{Parts, Sealed, Segment};
 use crate::segment::hints;
@@ -25,10 +26,17 @@ pub(super) fn publish(
 ) -> Result<()> {
     let log = merger.log;
     // A record was left out because a newer one took its place; that one must not be lost now.
-    log.sync_all()?;
+    if !mutant::is_on(Mutant::DeathsNotSynced) {
+        log.sync_all()?;
+    }
     let mut opened = Vec::new();
     for output in &copied.outputs {
         opened.push(open_output(merger, output)?);
+    }
+    if mutant::is_on(Mutant::UnlinkedBeforeDeclared) {
+        for input in inputs {
+            let _mutant = log.disk.remove(&input.name);
+        }
     }
     log.declare_dead(now_ms, inputs)?;
     for (output, segment) in copied.outputs.iter().zip(&opened) {

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use crate::disk::bytes::FileBytes;
 use crate::disk::{Disk, How, read_full_at};
 use crate::error::{Error, Result};
+use crate::mutant::{self, Mutant};
 use crate::options::{Missing, Options};
 use crate::report::{Damage, RecoveryReport};
 use crate::segment::catalog;
@@ -203,7 +204,8 @@ fn unlisted(
                 report.foreign_files.push(name);
                 return Ok(None);
             }
-            if header.kind == SegmentKind::Merged {
+            let undeclared = !mutant::is_on(Mutant::UndeclaredOutputsKept);
+            if header.kind == SegmentKind::Merged && undeclared {
                 // The output of a merge that was not declared: its inputs still count.
                 return Ok(None);
             }

@@ -4,12 +4,12 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use super::load::HintBytes;
+use super::load::{HintBytes, in_parallel};
 use crate::keydir::either::Keydir;
 use crate::keydir::space::{Space, Spaces};
+use crate::mutant::{self, Mutant};
 use crate::segment::data_file::Segment;
 use crate::segment::hint_file::{Hint, HintRow};
 use crate::segment::live::Live;
@@ -63,35 +63,22 @@ fn keydir(space: &Space, segments: &[Loaded], threads: usize) {
     if rows == 0 {
         return;
     }
-    let (ranges, threads) = if rows < 10_000 {
-        (1, 1)
-    } else {
-        (RANGES, threads)
-    };
-    let next = AtomicUsize::new(0);
-    let ordered = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..threads.max(1) {
-            scope.spawn(|| {
-                loop {
-                    let range = next.fetch_add(1, Ordering::Relaxed);
-                    if range >= ranges {
-                        break;
-                    }
-                    let mut filled = one_range(space, segments, range, ranges);
-                    for (index, live) in filled.live {
-                        if let Some((segment, _)) = segments.get(index) {
-                            segment.add_all_live(&live);
-                        }
-                    }
-                    let mut ordered = ordered.lock().unwrap_or_else(PoisonError::into_inner);
-                    ordered.append(&mut filled.ordered);
-                }
-            });
-        }
+    let ranges = if rows < 10_000 { 1 } else { RANGES };
+    let all: Vec<usize> = (0..ranges).collect();
+    let filled = in_parallel(&all, threads, |range| {
+        one_range(space, segments, *range, ranges)
     });
+    let mut ordered = Vec::new();
+    for mut filled in filled {
+        for (index, live) in filled.live {
+            if let Some((segment, _)) = segments.get(index) {
+                segment.add_all_live(&live);
+            }
+        }
+        ordered.append(&mut filled.ordered);
+    }
     if let Keydir::Ordered(keydir) = &space.keydir {
-        keydir.fill(ordered.into_inner().unwrap_or_else(PoisonError::into_inner));
+        keydir.fill(ordered);
     }
 }
 
@@ -117,7 +104,9 @@ fn one_range(space: &Space, segments: &[Loaded], range: usize, ranges: usize) ->
         };
         let row = cursor.hint.row(cursor.section, cursor.row);
         // Rows of one hash come in the order of their seqs: a later one replaces.
-        best = Some((row, i, cursor.row));
+        if best.is_none() || !mutant::is_on(Mutant::LowestSeqWins) {
+            best = Some((row, i, cursor.row));
+        }
         cursor.row += 1;
         push_next(&mut heap, cursor, i);
     }

@@ -68,26 +68,10 @@ pub(super) fn all(
     options: &Options,
     report: &mut RecoveryReport,
 ) -> Result<Vec<Loaded>> {
-    let next = AtomicUsize::new(0);
-    let results: Mutex<Vec<Option<Result<Loaded>>>> =
-        Mutex::new(sources.iter().map(|_| None).collect());
-    let threads = options.threads().min(sources.len()).max(1);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while let Some(source) = sources.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let loaded = one(disk, manifest, source);
-                    let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
-                    let at = sources.iter().position(|s| s.header.id == source.header.id);
-                    if let Some(place) = at.and_then(|at| results.get_mut(at)) {
-                        *place = Some(loaded);
-                    }
-                }
-            });
-        }
+    let loaded = in_parallel(&sources, options.threads(), |source| {
+        one(disk, manifest, source)
     });
-    let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let mut loaded: Vec<Loaded> = results.into_iter().flatten().collect::<Result<_>>()?;
+    let mut loaded: Vec<Loaded> = loaded.into_iter().collect::<Result<_>>()?;
     for segment in &mut loaded {
         report.damage.append(&mut segment.damage);
         if segment.hint_from_file {
@@ -97,6 +81,36 @@ pub(super) fn all(
         }
     }
     Ok(loaded)
+}
+
+/// The answers to all items, in their order; with one thread in the caller's own.
+pub(super) fn in_parallel<T: Sync, R: Send>(
+    items: &[T],
+    threads: usize,
+    work: impl Fn(&T) -> R + Sync,
+) -> Vec<R> {
+    if threads.min(items.len()) <= 1 {
+        return items.iter().map(work).collect();
+    }
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::with_capacity(items.len()));
+    std::thread::scope(|scope| {
+        for _ in 0..threads.min(items.len()) {
+            scope.spawn(|| {
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(item) = items.get(at) else { break };
+                    let answer = work(item);
+                    done.lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push((at, answer));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_by_key(|(at, _)| *at);
+    done.into_iter().map(|(_, answer)| answer).collect()
 }
 
 fn one(disk: &dyn Disk, manifest: &Manifest, source: &Source) -> Result<Loaded> {

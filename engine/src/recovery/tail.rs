@@ -3,6 +3,7 @@
 //! the log, and what follows was never acknowledged as `Device`.
 
 use super::load::{Loaded, Step};
+use crate::mutant::{self, Mutant};
 use crate::report::{Cut, Damage, RecoveryReport};
 use crate::segment::format::{RECORDS_START, wide};
 use crate::segment::header::SegmentKind;
@@ -184,7 +185,9 @@ impl Walk {
                 // A hole below the mark: what follows begins a batch of its own.
                 batch_start = None;
             }
-            self.ended |= seq > void_above || (!value_ok && seq > self.synced_seq);
+            let value_ok = value_ok || mutant::is_on(Mutant::ValueNotChecked);
+            let void = seq > void_above && !mutant::is_on(Mutant::PriorSeqIgnored);
+            self.ended |= void || (!value_ok && seq > self.synced_seq);
             if self.ended {
                 break;
             }
@@ -204,7 +207,8 @@ impl Walk {
             self.last_seq = seq;
             end = offset + len;
         }
-        if let Some(start) = batch_start.filter(|_| self.last_seq > self.synced_seq) {
+        let counted = !mutant::is_on(Mutant::BatchCountIgnored);
+        if let Some(start) = batch_start.filter(|_| counted && self.last_seq > self.synced_seq) {
             // An unfinished batch above the mark is absent as a whole.
             end = start;
             self.last_seq = batch_last_seq;
@@ -224,7 +228,7 @@ impl Walk {
             let what = format!("{lost} synced records before this place are lost");
             report.damage.push(Damage::at(file, offset, 0, what));
         }
-        if seq > self.synced_seq {
+        if seq > self.synced_seq && !mutant::is_on(Mutant::GapIgnored) {
             self.ended = true;
         } else {
             self.last_seq = seq;

@@ -4,6 +4,7 @@
 
 use crate::disk::{Disk, How, read_whole, write_all_at};
 use crate::error::{Error, ErrorKind, Result};
+use crate::mutant::{self, Mutant};
 use crate::segment::format::{SECRET_LEN, STORE_ID_LEN, wide};
 use crate::segment::keyspace_entry::KeyspaceEntry;
 use crate::segment::location::SegmentId;
@@ -76,6 +77,9 @@ pub(crate) fn write(disk: &dyn Disk, manifest: &Manifest) -> Result<u64> {
     let bytes = manifest.encode();
     for copy in [ManifestCopy::A, ManifestCopy::B] {
         replace_file(disk, names::manifest(copy), &bytes)?;
+        if mutant::is_on(Mutant::ManifestNameNotSynced) {
+            continue;
+        }
         disk.sync_dir()
             .map_err(|e| Error::io("sync the directory", names::manifest(copy), e))?;
     }
@@ -92,6 +96,9 @@ pub(crate) fn replace_file(disk: &dyn Disk, name: &str, bytes: &[u8]) -> Result<
     let written = write_all_at(&*file, bytes, 0)
         .map_err(|e| Error::io("write", &temporary, e))
         .and_then(|()| {
+            if mutant::is_on(Mutant::ReplacementNotSynced) {
+                return Ok(());
+            }
             file.sync_data()
                 .map_err(|e| Error::io("sync", &temporary, e))
         })

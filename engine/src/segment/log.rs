@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::disk::How;
 use crate::error::{Error, ErrorKind, Result};
+use crate::mutant::{self, Mutant};
 use crate::segment::base::Base;
 use crate::segment::catalog::{self, Catalog};
 use crate::segment::data_file::Segment;
@@ -75,7 +76,7 @@ impl Log {
     /// Returns when everything up to `seq` is on the device. Threads that wait at once share
     /// syncs: the sync before is the window in which the next group gathers.
     pub(crate) fn sync_until(&self, seq: u64) -> Result<()> {
-        while self.synced_seq() < seq {
+        while self.synced_seq() < seq && !mutant::is_on(Mutant::AcknowledgedBeforeSync) {
             let _leader = self.leader.lock().unwrap_or_else(PoisonError::into_inner);
             if self.synced_seq() >= seq {
                 break;
@@ -117,15 +118,23 @@ impl Log {
             writer.begin_sync()
         };
         for segment in &turn.segments {
+            let sealed = segment.sealed().is_some();
+            if mutant::is_on(Mutant::SegmentSyncSkipped)
+                || (sealed && mutant::is_on(Mutant::OlderSegmentsNotSynced))
+            {
+                continue;
+            }
             let file = segment.open_file(How::Write);
             let synced = file.and_then(|file| {
                 file.sync_data()
                     .map_err(|e| Error::io("sync the segment", &segment.name, e))
             });
-            synced.map_err(|e| self.poison(e))?;
+            if !mutant::is_on(Mutant::SyncErrorSwallowed) {
+                synced.map_err(|e| self.poison(e))?;
+            }
             self.counters.syncs.add(1);
         }
-        if turn.directory {
+        if turn.directory && !mutant::is_on(Mutant::DirectorySyncSkipped) {
             let synced = self.disk.sync_dir();
             synced.map_err(|e| self.poison(Error::io("sync the directory", names::LOCK, e)))?;
             self.counters.syncs.add(1);
@@ -148,6 +157,8 @@ impl Log {
         let mut next = catalog.clone();
         let answer = change(&mut next)?;
         next.generation += 1;
+        // A failed attempt may have left one copy; its generation is not used for another content.
+        catalog.generation = next.generation;
         self.write_manifest_or_give_up_reserve(&next, time_ms, &[])?;
         self.set_keyspace_entries(next.keyspaces.clone());
         *catalog = next;
@@ -162,7 +173,10 @@ impl Log {
         let mut next = catalog.clone();
         next.generation += 1;
         let ids: Vec<SegmentId> = inputs.iter().map(|input| input.header.id).collect();
-        next.replaced.extend(&ids);
+        if !mutant::is_on(Mutant::InputsNotDeclared) {
+            next.replaced.extend(&ids);
+        }
+        catalog.generation = next.generation;
         self.write_manifest_or_give_up_reserve(&next, time_ms, &ids)?;
         *catalog = next;
         Ok(())

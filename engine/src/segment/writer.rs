@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use crate::disk::{DiskFile, How, write_all_at};
 use crate::error::{Error, ErrorKind, Result};
+use crate::mutant::{self, Mutant};
 use crate::segment::base::Base;
 use crate::segment::data_file::{Parts, Sealed, Segment};
 use crate::segment::format::{RECORDS_START, wide};
@@ -151,7 +152,9 @@ impl Writer {
         let active = self.active.as_mut().expect("room was made");
         active.write_tail(self.last_seq)?;
         let written = write_all_at(&*active.file, &self.scratch, active.end);
-        if let Err(e) = written {
+        if let Err(e) = written
+            && !mutant::is_on(Mutant::PublishedBeforeWritten)
+        {
             let error = Error::io("append to the segment", &active.segment.name, e);
             self.cut_back(log, &error)?;
             return Err(error);
@@ -341,6 +344,9 @@ impl Writer {
         let Some(active) = &self.active else {
             return Ok(());
         };
+        if mutant::is_on(Mutant::FailedAppendLeft) {
+            return Ok(());
+        }
         if let Err(e) = active.file.set_len(active.end) {
             let error = Error::io("cut back a failed append", &active.segment.name, e);
             tracing::error!(%error, "after a failed append");

@@ -1,0 +1,107 @@
+//! Faults put into the engine on purpose, one at a time, to prove that the crash exploration
+//! notices each of them. Outside tests every question answers "no" at compile time.
+
+/// What goes wrong while a mutant is on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Mutant {
+    /// A sync returns without having synced the segments.
+    SegmentSyncSkipped,
+    /// A sync returns without having synced the directory.
+    DirectorySyncSkipped,
+    /// Only the active segment is synced, not the older ones before it.
+    OlderSegmentsNotSynced,
+    /// A failed sync is taken for a good one.
+    SyncErrorSwallowed,
+    /// `Device` is acknowledged without a sync.
+    AcknowledgedBeforeSync,
+    /// A file that replaces another is renamed before it is synced.
+    ReplacementNotSynced,
+    /// The directory is not synced after a manifest got its name.
+    ManifestNameNotSynced,
+    /// A merge output is renamed before it is synced.
+    OutputNotSynced,
+    /// The directory is not synced after merge outputs got their names.
+    OutputNamesNotSynced,
+    /// What made records dead is not synced before a merge drops them.
+    DeathsNotSynced,
+    /// Inputs are unlinked before the manifest declares them dead.
+    UnlinkedBeforeDeclared,
+    /// The manifest does not say which inputs are dead.
+    InputsNotDeclared,
+    /// Tombstones retire although an older version lies elsewhere.
+    TombstonesRetireEarly,
+    /// A merged record gets another seq.
+    SeqNotKept,
+    /// A write does not say what outlives it.
+    CoversForgotten,
+    /// Expired puts leave no tombstone although they hide something.
+    ExpiredLeavesNothing,
+    /// Recovery keeps half a batch.
+    BatchCountIgnored,
+    /// Recovery goes on behind a gap above the synced mark.
+    GapIgnored,
+    /// Recovery takes a value without looking at its checksum.
+    ValueNotChecked,
+    /// A new segment's header does not void what a failed append left.
+    PriorSeqIgnored,
+    /// A failed append is not cut back.
+    FailedAppendLeft,
+    /// A put is published although its write failed.
+    PublishedBeforeWritten,
+    /// The lower seq wins when the store opens.
+    LowestSeqWins,
+    /// Merge outputs that were never declared are taken for part of the log.
+    UndeclaredOutputsKept,
+}
+
+#[cfg(test)]
+pub(crate) const ALL: [Mutant; 24] = [
+    Mutant::SegmentSyncSkipped,
+    Mutant::DirectorySyncSkipped,
+    Mutant::OlderSegmentsNotSynced,
+    Mutant::SyncErrorSwallowed,
+    Mutant::AcknowledgedBeforeSync,
+    Mutant::ReplacementNotSynced,
+    Mutant::ManifestNameNotSynced,
+    Mutant::OutputNotSynced,
+    Mutant::OutputNamesNotSynced,
+    Mutant::DeathsNotSynced,
+    Mutant::UnlinkedBeforeDeclared,
+    Mutant::InputsNotDeclared,
+    Mutant::TombstonesRetireEarly,
+    Mutant::SeqNotKept,
+    Mutant::CoversForgotten,
+    Mutant::ExpiredLeavesNothing,
+    Mutant::BatchCountIgnored,
+    Mutant::GapIgnored,
+    Mutant::ValueNotChecked,
+    Mutant::PriorSeqIgnored,
+    Mutant::FailedAppendLeft,
+    Mutant::PublishedBeforeWritten,
+    Mutant::LowestSeqWins,
+    Mutant::UndeclaredOutputsKept,
+];
+
+/// Whether `mutant` is on in this thread.
+#[cfg(not(test))]
+#[inline(always)]
+pub(crate) const fn is_on(_mutant: Mutant) -> bool {
+    false
+}
+
+#[cfg(test)]
+thread_local! {
+    static CURRENT: std::cell::Cell<Option<Mutant>> = const { std::cell::Cell::new(None) };
+}
+
+/// Whether `mutant` is on in this thread.
+#[cfg(test)]
+pub(crate) fn is_on(mutant: Mutant) -> bool {
+    CURRENT.get() == Some(mutant)
+}
+
+/// Switches a mutant on, or all of them off.
+#[cfg(test)]
+pub(crate) fn switch(mutant: Option<Mutant>) {
+    CURRENT.set(mutant);
+}

@@ -1,0 +1,123 @@
+//! Space comes back: by itself within the bound while the threads run, and by dropping segments
+//! whole when all of them has expired.
+
+use std::fs;
+use std::time::Duration;
+
+use peercask::{Durability, KeyspaceOptions, Merge, Store, Write};
+
+use crate::support::{Place, Rng, contents, hash, segments, wait_until};
+
+/// Length of all segment files as the file system tells it.
+fn bytes_of_segments(place: &Place) -> u64 {
+    let len = |name: &String| fs::metadata(place.file(name)).map_or(0, |found| found.len());
+    segments(place.path()).iter().map(len).sum()
+}
+
+const SEGMENT: u64 = 64 << 10;
+
+#[test]
+fn after_everything_was_overwritten_five_times_space_is_within_its_bound() {
+    let place = Place::new();
+    let options = place.options().background(true).segment_bytes(SEGMENT);
+    let options = options.merge_rate(None).durability(Durability::Buffered);
+    let store = place.open_with(options);
+    let space = hash(&store, "things");
+    let mut rng = Rng::new(0x59AC);
+    let mut value_of = |round: u32, key: u32| {
+        let len = 150 + rng.index(100);
+        let mut value = format!("{round} {key} ").into_bytes();
+        value.resize(len, b'x');
+        value
+    };
+    let keys = 2_000;
+    for round in 0..6 {
+        for key in 0..keys {
+            space.put(format!("key {key}"), value_of(round, key)).expect("put");
+        }
+    }
+    // No call but looking on: the background does it.
+    let stats = || store.stats();
+    let within = |bytes: u64| {
+        let live = stats().live_bytes;
+        10 * bytes <= 14 * live + 10 * 2 * SEGMENT
+    };
+    wait_until("space within 1.4 times live bytes and two segments", || {
+        within(stats().disk_bytes) && within(bytes_of_segments(&place))
+    });
+    assert_eq!(stats().last_background_error, None);
+    assert!(stats().live_bytes > u64::from(keys) * 150);
+    for key in 0..keys {
+        let value = space.get(format!("key {key}")).expect("read").expect("there");
+        assert!(value.starts_with(format!("5 {key} ").as_bytes()), "{value:?}");
+    }
+}
+
+#[test]
+fn segments_in_which_everything_expired_are_dropped_unread() {
+    let place = Place::new();
+    let store = place.open();
+    let hour = KeyspaceOptions::hash().default_ttl(Some(Duration::from_secs(3_600)));
+    let space = store.keyspace("short", hour).expect("made");
+    for key in 0..300_u32 {
+        space.put(key.to_le_bytes(), [b'e'; 60]).expect("put");
+    }
+    store.merge(Merge::Needed).expect("settled");
+    let before = segments(place.path()).len();
+    assert!(before >= 5, "{before}");
+    place.clock.advance(Duration::from_secs(3_601));
+    assert_eq!(contents(&store).len(), 0);
+    let report = store.merge(Merge::Needed).expect("merged");
+    assert!(report.segments_dropped >= 4, "{report:?}");
+    assert_eq!((report.segments_in, report.bytes_out), (0, 0), "{report:?}");
+    let left = segments(place.path()).len();
+    assert!(left <= 1, "only the active one stays: {left}");
+    let stats = store.stats();
+    assert!(stats.keys <= 40, "their entries are gone from memory: {stats:?}");
+    drop(space);
+    store.close().expect("closed");
+    assert_eq!(contents(&place.open()).len(), 0);
+}
+
+#[test]
+fn expired_space_comes_back_in_the_background() {
+    let place = Place::new();
+    let options = place.options().background(true).durability(Durability::Buffered);
+    let store = place.open_with(options);
+    let space = hash(&store, "things");
+    let minute = Write::new().ttl(Duration::from_secs(60));
+    for key in 0..200_u32 {
+        let write = minute.durability(Durability::Buffered);
+        space.put_with(key.to_le_bytes(), [b'e'; 80], write).expect("put").wait().expect("done");
+    }
+    place.clock.advance(Duration::from_secs(61));
+    for key in 0..60_u32 {
+        space.put(key.to_be_bytes(), [b'n'; 80]).expect("put");
+    }
+    wait_until("the expired segments are gone", || bytes_of_segments(&place) < 20_000);
+    assert_eq!(contents(&store).len(), 60);
+}
+
+#[test]
+fn a_merge_says_what_it_did() {
+    let place = Place::new();
+    let store: Store = place.open();
+    let space = hash(&store, "things");
+    for round in 0..2 {
+        for key in 0..50_u32 {
+            space.put(key.to_le_bytes(), vec![round; 100]).expect("put");
+        }
+    }
+    space.delete(7_u32.to_le_bytes()).expect("deleted");
+    let before = store.stats();
+    let report = store.merge(Merge::Full).expect("merged");
+    let after = store.stats();
+    assert_eq!(report.segments_damaged, 0);
+    assert!(report.segments_in >= before.segments && report.segments_out >= 1, "{report:?}");
+    assert!(report.bytes_in > report.bytes_out && report.bytes_out >= after.live_bytes);
+    assert!(report.records_copied >= 49 && report.records_dropped >= 51, "{report:?}");
+    assert_eq!(report.tombstones_kept, 0, "{report:?}");
+    assert!(after.merge_written_bytes >= report.bytes_out, "{after:?}");
+    assert_eq!((after.keys, after.dead_bytes), (49, 0));
+    assert!(after.merges >= 1 && after.disk_bytes < before.disk_bytes, "{after:?}");
+}
