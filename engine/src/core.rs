@@ -296,7 +296,13 @@ impl Core {
         // What is in memory after a failed sync is doubtful; the next open decides by the files.
         self.log.check_healthy()?;
         self.log.writer_for_close().seal(&self.log)?;
-        self.settle()
+        self.settle()?;
+        let now_ms = self.clock.now_ms();
+        if self.log.manifest_time_is_stale(now_ms) {
+            // Store time does not run backwards across a reopen either.
+            self.log.update_catalog(now_ms, |_| Ok(()))?;
+        }
+        Ok(())
     }
 }
 

@@ -20,8 +20,8 @@ pub(crate) enum Mutant {
     ManifestNameNotSynced,
     /// A merge output is renamed before it is synced.
     OutputNotSynced,
-    /// The directory is not synced after merge outputs got their names.
-    OutputNamesNotSynced,
+    /// The directory is not synced before a manifest lists new names.
+    NamesNotSynced,
     /// What made records dead is not synced before a merge drops them.
     DeathsNotSynced,
     /// Inputs are unlinked before the manifest declares them dead.
@@ -42,20 +42,16 @@ pub(crate) enum Mutant {
     GapIgnored,
     /// Recovery takes a value without looking at its checksum.
     ValueNotChecked,
-    /// A new segment's header does not void what a failed append left.
-    PriorSeqIgnored,
     /// A failed append is not cut back.
     FailedAppendLeft,
     /// A put is published although its write failed.
     PublishedBeforeWritten,
     /// The lower seq wins when the store opens.
     LowestSeqWins,
-    /// Merge outputs that were never declared are taken for part of the log.
-    UndeclaredOutputsKept,
 }
 
 #[cfg(test)]
-pub(crate) const ALL: [Mutant; 24] = [
+pub(crate) const ALL: [Mutant; 22] = [
     Mutant::SegmentSyncSkipped,
     Mutant::DirectorySyncSkipped,
     Mutant::OlderSegmentsNotSynced,
@@ -64,7 +60,7 @@ pub(crate) const ALL: [Mutant; 24] = [
     Mutant::ReplacementNotSynced,
     Mutant::ManifestNameNotSynced,
     Mutant::OutputNotSynced,
-    Mutant::OutputNamesNotSynced,
+    Mutant::NamesNotSynced,
     Mutant::DeathsNotSynced,
     Mutant::UnlinkedBeforeDeclared,
     Mutant::InputsNotDeclared,
@@ -75,11 +71,9 @@ pub(crate) const ALL: [Mutant; 24] = [
     Mutant::BatchCountIgnored,
     Mutant::GapIgnored,
     Mutant::ValueNotChecked,
-    Mutant::PriorSeqIgnored,
     Mutant::FailedAppendLeft,
     Mutant::PublishedBeforeWritten,
     Mutant::LowestSeqWins,
-    Mutant::UndeclaredOutputsKept,
 ];
 
 /// Whether `mutant` is on in this thread.

@@ -26,7 +26,11 @@ fn all_entries_of_a_batch_apply_together_over_several_keyspaces() {
     batch.delete(&flat, "gone");
     batch.delete(&flat, "never was");
     assert_eq!(batch.len(), 5);
-    assert_eq!(flat.get("new").expect("read"), None, "nothing before the commit");
+    assert_eq!(
+        flat.get("new").expect("read"),
+        None,
+        "nothing before the commit"
+    );
     let seq = batch.commit().expect("committed");
     assert_eq!(seq.0, store.stats().last_seq);
 
@@ -41,7 +45,11 @@ fn all_entries_of_a_batch_apply_together_over_several_keyspaces() {
     store.close().expect("closed");
     assert_same(&contents(&place.open()), &expected, "reopened");
     delete_hints(place.path());
-    assert_same(&contents(&place.open()), &expected, "reopened without hints");
+    assert_same(
+        &contents(&place.open()),
+        &expected,
+        "reopened without hints",
+    );
 }
 
 #[test]
@@ -56,7 +64,11 @@ fn a_batch_that_is_dropped_or_refused_applies_nothing() {
     let mut batch = store.batch();
     batch.put(&space, "key", "value");
     batch.put(&space, vec![0; peercask::KEY_LEN_MAX + 1], "value");
-    refused(batch.commit(), ErrorKind::InvalidArgument, &["limit of 65535 bytes"]);
+    refused(
+        batch.commit(),
+        ErrorKind::InvalidArgument,
+        &["limit of 65535 bytes"],
+    );
     assert_eq!((contents(&store).len(), store.stats().last_seq), (0, seq));
 }
 
@@ -87,7 +99,10 @@ fn the_later_entry_of_a_key_wins() {
         ] {
             assert_eq!(flat.get(key).expect("read").as_deref(), value, "{key}");
         }
-        assert_eq!(sorted.get("put put").expect("read").expect("there"), b"other keyspace");
+        assert_eq!(
+            sorted.get("put put").expect("read").expect("there"),
+            b"other keyspace"
+        );
     };
     check();
     store.merge(Merge::Full).expect("merged");
@@ -106,9 +121,16 @@ fn an_empty_batch_and_one_that_deletes_nothing_write_nothing() {
     let mut batch = store.batch();
     batch.delete(&space, "never was");
     batch.delete(&space, "nor this");
-    batch.commit_with(Durability::Device).expect("committed").wait().expect("durable");
+    batch
+        .commit_with(Durability::Device)
+        .expect("committed")
+        .wait()
+        .expect("durable");
     let after = store.stats();
-    assert_eq!((after.last_seq, after.written_bytes), (before.last_seq, before.written_bytes));
+    assert_eq!(
+        (after.last_seq, after.written_bytes),
+        (before.last_seq, before.written_bytes)
+    );
 }
 
 #[test]
@@ -129,7 +151,12 @@ fn a_batch_larger_than_a_segment_gets_one_of_its_own() {
     let copy = Place::copy_of(place.path());
     let in_one: Vec<usize> = segments(copy.path())
         .iter()
-        .map(|name| records(copy.path(), name).iter().filter(|r| r.key.len() == 1).count())
+        .map(|name| {
+            records(copy.path(), name)
+                .iter()
+                .filter(|r| r.key.len() == 1)
+                .count()
+        })
         .filter(|members| *members > 0)
         .collect();
     assert_eq!(in_one, [40], "a batch never spans segments");
@@ -153,7 +180,11 @@ fn a_batch_at_the_end_of_a_segment_goes_whole_into_the_next() {
         let mut batch = store.batch();
         for member in 0..=round % 7 {
             let key = format!("{round} {member}");
-            batch.put(if member % 2 == 0 { &flat } else { &sorted }, &key, vec![b'v'; round * 5 % 230]);
+            batch.put(
+                if member % 2 == 0 { &flat } else { &sorted },
+                &key,
+                vec![b'v'; round * 5 % 230],
+            );
         }
         batch.commit().expect("committed");
     }
@@ -163,7 +194,11 @@ fn a_batch_at_the_end_of_a_segment_goes_whole_into_the_next() {
     for name in segments(copy.path()) {
         let records = records(copy.path(), &name);
         let follow: Vec<u32> = records.iter().map(|record| record.batch_follow).collect();
-        assert_eq!(follow.last(), Some(&0), "{name} ends with the end of a batch: {follow:?}");
+        assert_eq!(
+            follow.last(),
+            Some(&0),
+            "{name} ends with the end of a batch: {follow:?}"
+        );
         let counts_down = |pair: &[u32]| pair[0] == 0 || pair[1] == pair[0] - 1;
         assert!(follow.windows(2).all(counts_down), "{name}: {follow:?}");
     }
@@ -200,7 +235,11 @@ fn a_buffered_batch_is_whole_or_absent_in_a_copy() {
     for round in 0..60_u32 {
         let mut batch = store.batch();
         for member in 0..10_u32 {
-            batch.put(&space, member.to_le_bytes(), [round.to_le_bytes(), [7; 4]].concat());
+            batch.put(
+                &space,
+                member.to_le_bytes(),
+                [round.to_le_bytes(), [7; 4]].concat(),
+            );
         }
         drop(batch.commit_with(Durability::Buffered).expect("committed"));
         let copy = Place::new();
@@ -209,9 +248,16 @@ fn a_buffered_batch_is_whole_or_absent_in_a_copy() {
         let found = contents(&store);
         assert!(found.is_empty() || found.len() == 10, "{}", found.len());
         let rounds: std::collections::BTreeSet<_> = found.values().collect();
-        assert!(rounds.len() <= 1, "all members are of one batch: {rounds:?}");
+        assert!(
+            rounds.len() <= 1,
+            "all members are of one batch: {rounds:?}"
+        );
         seen.extend(found.values().next().cloned());
     }
     seen.dedup();
-    assert!(seen.len() > 2, "the buffer went out now and then: {}", seen.len());
+    assert!(
+        seen.len() > 2,
+        "the buffer went out now and then: {}",
+        seen.len()
+    );
 }

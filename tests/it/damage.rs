@@ -40,9 +40,16 @@ fn closed() -> Closed {
     assert_eq!(segments.len(), hints.len(), "{:?}", files(place.path()));
     let infos = peercask::inspect::segments(place.path()).expect("inspected");
     assert!(infos.iter().any(|info| info.kind == "merged"), "{infos:?}");
-    assert!(infos.iter().all(|info| info.sealed && info.hint == "valid"), "{infos:?}");
+    assert!(
+        infos.iter().all(|info| info.sealed && info.hint == "valid"),
+        "{infos:?}"
+    );
     let places = history.places();
-    Closed { image: place.image(), history, places }
+    Closed {
+        image: place.image(),
+        history,
+        places,
+    }
 }
 
 impl Closed {
@@ -65,7 +72,12 @@ impl Closed {
                 lost.push(place);
             } else {
                 let expected = expected(self.last(), &place);
-                assert_eq!(reading, expected, "{what}: {place:?}: {:?}", store.recovery());
+                assert_eq!(
+                    reading,
+                    expected,
+                    "{what}: {place:?}: {:?}",
+                    store.recovery()
+                );
             }
         }
         self.walks_agree(store, &lost, what);
@@ -78,7 +90,9 @@ impl Closed {
         let mut met = Contents::new();
         let mut failed = 0;
         for name in SPACES {
-            let keyspace = store.existing_keyspace(name).expect("it is in the manifest");
+            let keyspace = store
+                .existing_keyspace(name)
+                .expect("it is in the manifest");
             for entry in keyspace.walk() {
                 match entry {
                     Ok(entry) => {

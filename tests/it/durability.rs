@@ -10,7 +10,9 @@ use peercask::{Durability, Keyspace, Store, Write};
 use crate::support::{Contents, Place, assert_same, contents, hash, segments, wait_until};
 
 fn put_as(space: &Keyspace, key: &str, durability: Durability) {
-    let commit = space.put_with(key, "value", Write::new().durability(durability)).expect("put");
+    let commit = space
+        .put_with(key, "value", Write::new().durability(durability))
+        .expect("put");
     assert_eq!(commit.durability(), durability);
     commit.wait().expect("durable");
 }
@@ -31,19 +33,32 @@ fn a_buffered_write_is_in_memory_until_the_buffer_is_full() {
     let space = hash(&store, "things");
     put_as(&space, "first", Durability::Buffered);
     assert_eq!(contents(&store).len(), 1, "visible at once");
-    assert_eq!(survives(&place).len(), 0, "a copy would show that it is cheaper than it is");
+    assert_eq!(
+        survives(&place).len(),
+        0,
+        "a copy would show that it is cheaper than it is"
+    );
     let before = store.stats().syncs;
     for key in 0..400 {
         put_as(&space, &format!("key {key}"), Durability::Buffered);
     }
     let survived = survives(&place).len();
-    assert!((200..=400).contains(&survived), "all but the last buffer: {survived}");
-    assert_eq!(store.stats().syncs, before, "none of it waits for the device");
+    assert!(
+        (200..=400).contains(&survived),
+        "all but the last buffer: {survived}"
+    );
+    assert_eq!(
+        store.stats().syncs,
+        before,
+        "none of it waits for the device"
+    );
     assert_same(&contents(&store), &all_keys(400), "visible");
 }
 
 fn all_keys(keys: u32) -> Contents {
-    let names = (0..keys).map(|key| format!("key {key}")).chain(["first".to_owned()]);
+    let names = (0..keys)
+        .map(|key| format!("key {key}"))
+        .chain(["first".to_owned()]);
     let entry = |name: String| (("things".to_owned(), name.into_bytes()), b"value".to_vec());
     names.map(entry).collect()
 }
@@ -57,7 +72,11 @@ fn a_stronger_write_takes_the_weaker_ones_before_it_along() {
         put_as(&space, "weak", Durability::Buffered);
         put_as(&space, "strong", stronger);
         put_as(&space, "weak again", Durability::Buffered);
-        assert_eq!(survives(&place).len(), 2, "{stronger}: in the order of the log");
+        assert_eq!(
+            survives(&place).len(),
+            2,
+            "{stronger}: in the order of the log"
+        );
     }
 }
 
@@ -67,13 +86,21 @@ fn a_delete_that_finds_nothing_makes_the_absence_as_durable_as_asked() {
     let store = place.open_with(large(&place));
     let space = hash(&store, "things");
     put_as(&space, "key", Durability::Kernel);
-    let (existed, commit) = space.delete_with("key", Durability::Buffered).expect("deleted");
+    let (existed, commit) = space
+        .delete_with("key", Durability::Buffered)
+        .expect("deleted");
     commit.wait().expect("waited");
     assert!(existed && survives(&place).len() == 1);
-    let (existed, commit) = space.delete_with("key", Durability::Kernel).expect("deleted");
+    let (existed, commit) = space
+        .delete_with("key", Durability::Kernel)
+        .expect("deleted");
     commit.wait().expect("waited");
     assert!(!existed);
-    assert_eq!(survives(&place).len(), 0, "told that it is gone, a caller may rely on it");
+    assert_eq!(
+        survives(&place).len(),
+        0,
+        "told that it is gone, a caller may rely on it"
+    );
 }
 
 #[test]
@@ -99,14 +126,21 @@ fn a_device_write_is_synced_when_it_returns_with_everything_before_it() {
     for key in 0..150 {
         put_as(&space, &format!("weak {key}"), Durability::Kernel);
     }
-    assert!(segments(place.path()).len() > 1, "older segments have to be synced, too");
+    assert!(
+        segments(place.path()).len() > 1,
+        "older segments have to be synced, too"
+    );
     let before = store.stats();
     put_as(&space, "strong", Durability::Device);
     let after = store.stats();
     assert!(after.syncs > before.syncs, "{after:?}");
     assert_eq!(after.synced_seq, after.last_seq);
     put_as(&space, "strong", Durability::Device);
-    assert_eq!(store.stats().syncs, after.syncs + 1, "one sync for one write");
+    assert_eq!(
+        store.stats().syncs,
+        after.syncs + 1,
+        "one sync for one write"
+    );
 }
 
 #[test]
@@ -115,17 +149,24 @@ fn a_commit_that_is_not_waited_for_is_synced_by_the_next_that_is() {
     let store = place.open();
     let space = hash(&store, "things");
     let device = Write::new().durability(Durability::Device);
-    let commits: Vec<_> =
-        (0..20_u8).map(|key| space.put_with([key], "value", device).expect("put")).collect();
+    let commits: Vec<_> = (0..20_u8)
+        .map(|key| space.put_with([key], "value", device).expect("put"))
+        .collect();
     let before = store.stats();
-    assert!(before.synced_seq < before.last_seq, "a put does not wait by itself");
+    assert!(
+        before.synced_seq < before.last_seq,
+        "a put does not wait by itself"
+    );
     let seqs: Vec<u64> = commits.iter().map(|commit| commit.seq().0).collect();
     for (commit, seq) in commits.into_iter().zip(seqs).rev() {
         assert_eq!(commit.wait().expect("durable").0, seq);
     }
     let after = store.stats();
     assert_eq!(after.synced_seq, after.last_seq);
-    assert!(after.syncs - before.syncs <= 2, "one turn covers all: {before:?} {after:?}");
+    assert!(
+        after.syncs - before.syncs <= 2,
+        "one turn covers all: {before:?} {after:?}"
+    );
 }
 
 #[test]
@@ -151,7 +192,11 @@ fn making_and_dropping_a_keyspace_is_durable_at_once() {
     let names = |place: &Place| -> Vec<String> {
         let copy = Place::copy_of(place.path());
         let store = copy.open();
-        store.keyspaces().into_iter().map(|info| info.name).collect()
+        store
+            .keyspaces()
+            .into_iter()
+            .map(|info| info.name)
+            .collect()
     };
     hash(&store, "one");
     hash(&store, "two");
@@ -180,7 +225,10 @@ fn threads_that_wait_at_once_share_their_syncs() {
                     let key = format!("{thread} {write}");
                     let commit = space.put_with(&key, "value", Write::new()).expect("put");
                     let seq = commit.wait().expect("durable");
-                    assert!(store.stats().synced_seq >= seq.0, "synced when acknowledged");
+                    assert!(
+                        store.stats().synced_seq >= seq.0,
+                        "synced when acknowledged"
+                    );
                 }
             });
         }
@@ -202,10 +250,15 @@ fn the_flusher_hands_buffered_writes_to_the_kernel_soon() {
     let space = hash(&store, "things");
     for round in 0..5 {
         put_as(&space, &format!("key {round}"), Durability::Buffered);
-        wait_until("the write reaches the kernel", || survives(&place).len() == round + 1);
+        wait_until("the write reaches the kernel", || {
+            survives(&place).len() == round + 1
+        });
     }
     let stats = store.stats();
-    assert!(stats.synced_seq < stats.last_seq, "without an interval nothing is synced: {stats:?}");
+    assert!(
+        stats.synced_seq < stats.last_seq,
+        "without an interval nothing is synced: {stats:?}"
+    );
 }
 
 #[test]
@@ -221,7 +274,10 @@ fn the_flusher_syncs_weaker_writes_within_the_interval() {
             let start = Instant::now();
             wait_until("the write is synced", || store.stats().synced_seq >= seq);
             let took = start.elapsed();
-            assert!(took < Duration::from_secs(5), "{weaker}: {took:?} for an interval of 50 ms");
+            assert!(
+                took < Duration::from_secs(5),
+                "{weaker}: {took:?} for an interval of 50 ms"
+            );
         }
         assert_eq!(store.stats().last_background_error, None);
     }
@@ -230,8 +286,7 @@ fn the_flusher_syncs_weaker_writes_within_the_interval() {
 #[test]
 fn without_threads_nothing_is_synced_that_nobody_asked_for_but_close_does_it() {
     let place = Place::new();
-    let store: Store =
-        place.open_with(large(&place).sync_interval(Some(Duration::from_millis(1))));
+    let store: Store = place.open_with(large(&place).sync_interval(Some(Duration::from_millis(1))));
     let space = hash(&store, "things");
     put_as(&space, "key", Durability::Buffered);
     let stats = store.stats();

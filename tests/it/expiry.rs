@@ -18,7 +18,11 @@ fn ttl(seconds: u64) -> Write {
 
 #[track_caller]
 fn put(space: &Keyspace, key: &str, value: &str, write: Write) {
-    space.put_with(key, value, write).expect("put").wait().expect("written");
+    space
+        .put_with(key, value, write)
+        .expect("put")
+        .wait()
+        .expect("written");
 }
 
 #[track_caller]
@@ -37,7 +41,12 @@ fn a_record_is_there_until_its_last_millisecond_and_not_in_the_next() {
     let place = Place::new();
     let store = place.open();
     let space = hash(&store, "things");
-    put(&space, "at", "value", Write::new().expires_at_ms(START_MS + 5_000));
+    put(
+        &space,
+        "at",
+        "value",
+        Write::new().expires_at_ms(START_MS + 5_000),
+    );
     put(&space, "after", "value", ttl(5));
     place.clock.advance(Duration::from_millis(4_999));
     for key in ["at", "after"] {
@@ -57,7 +66,11 @@ fn a_moment_that_has_passed_makes_a_record_that_is_never_seen() {
     let space = ordered(&store, "things");
     put(&space, "key", "old", Write::new());
     put(&space, "key", "new", Write::new().expires_at_ms(START_MS));
-    assert_eq!(reads(&space, "key"), None, "nor does the older version show");
+    assert_eq!(
+        reads(&space, "key"),
+        None,
+        "nor does the older version show"
+    );
     put(&space, "zero", "value", ttl(0));
     assert_eq!(reads(&space, "zero"), None);
     put(&space, "epoch", "value", Write::new().expires_at_ms(0));
@@ -96,7 +109,10 @@ fn the_default_of_a_keyspace_counts_unless_the_write_says_otherwise() {
     };
     assert_eq!(live(&store).len(), 7);
     place.clock.advance(Duration::from_secs(61));
-    assert_eq!(live(&store), ["batch", "batch ever", "default", "ever", "longer"]);
+    assert_eq!(
+        live(&store),
+        ["batch", "batch ever", "default", "ever", "longer"]
+    );
     drop(space);
     store.close().expect("closed");
     place.clock.advance(HOUR);
@@ -121,11 +137,16 @@ fn every_way_of_reading_passes_over_what_has_expired() {
         put(&space, "z", "z", ttl(60));
         place.clock.advance(Duration::from_secs(60));
         let many = space.get_many(&["a", "b", "z"]).expect("read");
-        assert_eq!(many.iter().map(Option::is_some).collect::<Vec<_>>(), [false, true, false]);
+        assert_eq!(
+            many.iter().map(Option::is_some).collect::<Vec<_>>(),
+            [false, true, false]
+        );
         assert!(space.get_range("a", 0..1).expect("read").is_none());
         assert!(space.reader("a").expect("read").is_none());
-        let mut walked: Vec<Vec<u8>> =
-            space.walk().map(|entry| entry.expect("read").key.to_vec()).collect();
+        let mut walked: Vec<Vec<u8>> = space
+            .walk()
+            .map(|entry| entry.expect("read").key.to_vec())
+            .collect();
         walked.sort();
         assert_eq!(walked, [b"b", b"d", b"f"]);
         if space.kind() == IndexKind::Ordered {
@@ -151,7 +172,10 @@ fn an_expired_key_is_put_again_and_deleting_it_finds_nothing() {
         put(&space, key, "old", ttl(60));
     }
     place.clock.advance(Duration::from_secs(61));
-    assert!(!space.delete("deleted").expect("deleted"), "there was nothing to delete");
+    assert!(
+        !space.delete("deleted").expect("deleted"),
+        "there was nothing to delete"
+    );
     assert!(!space.delete("both").expect("deleted"));
     put(&space, "again", "new", Write::new());
     put(&space, "both", "new", ttl(60));
@@ -206,7 +230,12 @@ fn trap(lives: &[Option<u64>], merges: u32, make: fn(&Store, &str) -> Keyspace) 
         // What stays live beside it keeps the segments of older versions from being merged.
         if version + 1 < lives.len() {
             for beside in 0..10 {
-                put(&space, &format!("{version} {beside}"), "beside", Write::new());
+                put(
+                    &space,
+                    &format!("{version} {beside}"),
+                    "beside",
+                    Write::new(),
+                );
             }
         }
         drop(space);
@@ -220,7 +249,10 @@ fn trap(lives: &[Option<u64>], merges: u32, make: fn(&Store, &str) -> Keyspace) 
     }
     if merges > 0 {
         let first = &segments(place.path())[0];
-        assert!(first.ends_with("01.cask"), "{what}: the oldest version is still there: {first}");
+        assert!(
+            first.ends_with("01.cask"),
+            "{what}: the oldest version is still there: {first}"
+        );
     }
     store.close().expect("closed");
     for hours in [0, 1, 9, 1] {
@@ -238,14 +270,22 @@ fn trap(lives: &[Option<u64>], merges: u32, make: fn(&Store, &str) -> Keyspace) 
             assert_eq!(contents(&store).len(), beside, "{what}");
             if merges == 3 {
                 store.merge(Merge::Needed).expect("merged");
-                assert_eq!(reads(&space, "key"), None, "{what}, {hours} hours on, merged");
+                assert_eq!(
+                    reads(&space, "key"),
+                    None,
+                    "{what}, {hours} hours on, merged"
+                );
             }
         }
     }
     let store = place.open();
     store.merge(Merge::Full).expect("merged");
     assert_eq!(contents(&store).len(), beside, "{what}");
-    assert_eq!(store.stats().keys, u64::try_from(beside).expect("small"), "{what}");
+    assert_eq!(
+        store.stats().keys,
+        u64::try_from(beside).expect("small"),
+        "{what}"
+    );
 }
 
 /// The newer version's whole segment has expired, and could be dropped unread, but for what it
@@ -272,7 +312,11 @@ fn a_segment_is_not_dropped_while_its_records_hide_longer_lived_ones() {
     let store = place.open();
     let report = store.merge(Merge::Needed).expect("merged");
     assert_eq!(report.segments_dropped, 0, "{report:?}");
-    assert_eq!(report.tombstones_kept + report.records_copied, 20, "tombstones: {report:?}");
+    assert_eq!(
+        report.tombstones_kept + report.records_copied,
+        20,
+        "tombstones: {report:?}"
+    );
     assert_eq!(contents(&store).len(), 20);
     store.close().expect("closed");
     delete_hints(place.path());
@@ -299,7 +343,10 @@ fn a_clock_set_back_an_hour_revives_and_loses_nothing() {
     let before = store.now_ms();
     place.clock.step_wall_ms(-3_600_000);
     assert!(store.now_ms() >= before, "store time never runs backwards");
-    assert_eq!((reads(&space, "gone"), reads(&space, "there")), (None, is("value")));
+    assert_eq!(
+        (reads(&space, "gone"), reads(&space, "there")),
+        (None, is("value"))
+    );
     put(&space, "new", "value", ttl(600));
     drop(space);
     store.close().expect("closed");
@@ -308,11 +355,18 @@ fn a_clock_set_back_an_hour_revives_and_loses_nothing() {
     let space = hash(&store, "things");
     assert!(store.now_ms() >= before, "nor across a reopen");
     assert_eq!(store.clock_warning(), None);
-    let now = (reads(&space, "gone"), reads(&space, "there"), reads(&space, "new"));
+    let now = (
+        reads(&space, "gone"),
+        reads(&space, "there"),
+        reads(&space, "new"),
+    );
     assert_eq!(now, (None, is("value"), is("value")));
     // Time goes on by the boot clock meanwhile.
     place.clock.advance(Duration::from_secs(601));
-    assert_eq!((reads(&space, "there"), reads(&space, "new")), (is("value"), None));
+    assert_eq!(
+        (reads(&space, "there"), reads(&space, "new")),
+        (is("value"), None)
+    );
     place.clock.advance(HOUR);
     assert_eq!(reads(&space, "there"), None);
 }
@@ -349,15 +403,25 @@ fn a_clock_that_leaps_ten_years_while_open_expires_nothing_until_it_is_confirmed
     // A record written now lives from the time that is believed.
     put(&space, "minute", "value", ttl(60));
     place.clock.advance(Duration::from_secs(61));
-    assert_eq!((reads(&space, "minute"), reads(&space, "day")), (None, is("value")));
+    assert_eq!(
+        (reads(&space, "minute"), reads(&space, "day")),
+        (None, is("value"))
+    );
 
     store.confirm_clock().expect("confirmed");
     assert_eq!(store.clock_warning(), None);
-    assert_eq!((reads(&space, "day"), reads(&space, "ever")), (None, is("value")));
+    assert_eq!(
+        (reads(&space, "day"), reads(&space, "ever")),
+        (None, is("value"))
+    );
     drop(space);
     store.close().expect("closed");
     let store = place.open();
-    assert_eq!(store.clock_warning(), None, "confirmed once, it is believed");
+    assert_eq!(
+        store.clock_warning(),
+        None,
+        "confirmed once, it is believed"
+    );
     assert_eq!(contents(&store).len(), 1);
 }
 
@@ -371,7 +435,10 @@ fn a_clock_that_leaps_ten_years_across_a_reopen_expires_nothing_until_it_is_conf
     place.clock.step_wall_ms(3_650 * DAY_MS);
     for _ in 0..3 {
         let store = place.open();
-        assert!(store.clock_warning().is_some(), "told at every open until it is confirmed");
+        assert!(
+            store.clock_warning().is_some(),
+            "told at every open until it is confirmed"
+        );
         assert_eq!(contents(&store).len(), 2);
         store.merge(Merge::Full).expect("merged");
         assert_eq!(contents(&store).len(), 2);
@@ -426,8 +493,18 @@ fn a_clock_at_the_epoch_or_far_off_opens_and_serves() {
         let store = place.open();
         let space = hash(&store, "things");
         put(&space, "day", "value", ttl(86_400));
-        put(&space, "long", "value", Write::new().ttl(Duration::from_secs(u64::MAX / 2)));
-        put(&space, "last", "value", Write::new().expires_at_ms(u64::MAX - 1));
+        put(
+            &space,
+            "long",
+            "value",
+            Write::new().ttl(Duration::from_secs(u64::MAX / 2)),
+        );
+        put(
+            &space,
+            "last",
+            "value",
+            Write::new().expires_at_ms(u64::MAX - 1),
+        );
         drop(space);
         store.close().expect("closed");
         let store = place.open();

@@ -35,10 +35,22 @@ fn value(number: usize) -> Vec<u8> {
 
 /// Puts, overwrites, deletes and batches by turns; `number` tells one turn from the next.
 fn steps(turns: std::ops::Range<usize>) -> Vec<Step> {
-    const KEYS: [&str; 7] = ["apple", "b", "cherry/with a longer key", "date", "", "fig", "grape"];
+    const KEYS: [&str; 11] = [
+        "apple",
+        "b",
+        "cherry/with a longer key",
+        "date",
+        "",
+        "fig",
+        "grape",
+        "h",
+        "i/j",
+        "kiwi",
+        "l",
+    ];
     let mut steps = Vec::new();
     for turn in turns {
-        let (key, next) = (KEYS[turn % 7], KEYS[(turn + 3) % 7]);
+        let (key, next) = (KEYS[turn % 11], KEYS[(turn + 3) % 11]);
         let (space, other) = (turn % 2, (turn + 1) % 2);
         steps.push(Step::Put(space, key, value(turn * 4)));
         steps.push(Step::Batch(vec![
@@ -50,7 +62,10 @@ fn steps(turns: std::ops::Range<usize>) -> Vec<Step> {
             steps.push(Step::Delete(other, key));
         }
         if turn % 3 == 2 {
-            steps.push(Step::Batch(vec![(space, next, None), (other, "both", Some(value(turn)))]));
+            steps.push(Step::Batch(vec![
+                (space, next, None),
+                (other, "both", Some(value(turn))),
+            ]));
         }
     }
     steps
@@ -58,12 +73,16 @@ fn steps(turns: std::ops::Range<usize>) -> Vec<Step> {
 
 impl History {
     pub(crate) fn new() -> History {
-        History { states: vec![Contents::new()] }
+        History {
+            states: vec![Contents::new()],
+        }
     }
 
     /// The state after everything.
     pub(crate) fn last(&self) -> &Contents {
-        self.states.last().expect("there is one before the first step")
+        self.states
+            .last()
+            .expect("there is one before the first step")
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -109,12 +128,18 @@ impl History {
 
     /// Every value that a key ever had.
     pub(crate) fn was_written(&self, place: &(String, Vec<u8>), value: &[u8]) -> bool {
-        self.states.iter().any(|state| state.get(place).is_some_and(|found| found == value))
+        self.states
+            .iter()
+            .any(|state| state.get(place).is_some_and(|found| found == value))
     }
 
     /// Every key that was ever written.
     pub(crate) fn places(&self) -> Vec<(String, Vec<u8>)> {
-        let mut places: Vec<_> = self.states.iter().flat_map(|state| state.keys().cloned()).collect();
+        let mut places: Vec<_> = self
+            .states
+            .iter()
+            .flat_map(|state| state.keys().cloned())
+            .collect();
         places.sort();
         places.dedup();
         places
@@ -147,16 +172,24 @@ pub(crate) fn readings(
             Ok(None) => Reading::Absent,
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::Corrupted, "{error}");
-                assert!(error.file().is_some() && error.offset().is_some(), "{error}");
+                assert!(
+                    error.file().is_some() && error.offset().is_some(),
+                    "{error}"
+                );
                 Reading::Damaged
             }
         }
     };
-    places.iter().map(|place| (place.clone(), read(place))).collect()
+    places
+        .iter()
+        .map(|place| (place.clone(), read(place)))
+        .collect()
 }
 
 pub(crate) fn expected(state: &Contents, place: &(String, Vec<u8>)) -> Reading {
-    state.get(place).map_or(Reading::Absent, |value| Reading::Is(value.clone()))
+    state
+        .get(place)
+        .map_or(Reading::Absent, |value| Reading::Is(value.clone()))
 }
 
 /// The records of a segment, as the dump tells them.

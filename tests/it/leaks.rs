@@ -61,10 +61,24 @@ fn helper_lives_a_thousand_times() {
             flat.put(&key, [b'v'; 100]).expect("put");
             sorted.put(&key, [b'v'; 50]).expect("put");
         }
-        let kept = flat.get(format!("key {}", life % 20)).expect("read").expect("there");
-        sorted.delete(format!("key {}", life % 20)).expect("deleted");
-        assert_eq!(sorted.iter().expect("ordered").flatten().count(), sorted.walk().count());
-        store.merge(if life % 10 == 9 { Merge::Full } else { Merge::Needed }).expect("merged");
+        let kept = flat
+            .get(format!("key {}", life % 20))
+            .expect("read")
+            .expect("there");
+        sorted
+            .delete(format!("key {}", life % 20))
+            .expect("deleted");
+        assert_eq!(
+            sorted.iter().expect("ordered").flatten().count(),
+            sorted.walk().count()
+        );
+        store
+            .merge(if life % 10 == 9 {
+                Merge::Full
+            } else {
+                Merge::Needed
+            })
+            .expect("merged");
         drop((flat, sorted));
         store.close().expect("closed");
         assert_eq!(kept.len(), 100);
@@ -76,9 +90,10 @@ fn helper_lives_a_thousand_times() {
             None => {}
             Some((first, first_files)) => {
                 // The kernel lists a joined thread for a moment longer.
-                wait_until(&format!("life {life}: {first:?} again, not {:?}", held()), || {
-                    held() == *first
-                });
+                wait_until(
+                    &format!("life {life}: {first:?} again, not {:?}", held()),
+                    || held() == *first,
+                );
                 let now = files(place.path());
                 assert!(files_now <= first_files + 20, "life {life}: {now:?}");
             }
@@ -91,10 +106,18 @@ fn helper_lives_a_thousand_times() {
 #[test]
 fn a_thousand_lives_leave_descriptors_threads_maps_and_files_as_they_were() {
     let mut command = child("leaks::helper_lives_a_thousand_times");
-    let mut run = command.env(CHILD, "1").stdout(Stdio::piped()).spawn().expect("the child starts");
+    let mut run = command
+        .env(CHILD, "1")
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the child starts");
     let out = BufReader::new(run.stdout.take().expect("piped"));
     let lines: Vec<String> = out.lines().map(|line| line.expect("text")).collect();
     let ended = run.wait().expect("ended");
     assert!(ended.success(), "{}", lines.join("\n"));
-    assert!(lines.iter().any(|line| line == "ALL FLAT"), "{}", lines.join("\n"));
+    assert!(
+        lines.iter().any(|line| line == "ALL FLAT"),
+        "{}",
+        lines.join("\n")
+    );
 }

@@ -1,10 +1,12 @@
 //! The integration tests of the workspace: one binary, one module a subject.
 
 mod batch;
+mod compat;
 mod damage;
 mod durability;
 mod expiry;
 mod history;
+mod kill;
 mod leaks;
 mod merge;
 mod model;

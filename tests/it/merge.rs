@@ -43,12 +43,18 @@ fn reopens_the_same(place: &Place, store: Store, expected: &Contents) -> Store {
 fn merge_fully(store: &Store) {
     store.merge(Merge::Full).expect("merged");
     let stats = store.stats();
-    assert_eq!((stats.dead_bytes, stats.tombstone_bytes), (0, 0), "{stats:?}");
+    assert_eq!(
+        (stats.dead_bytes, stats.tombstone_bytes),
+        (0, 0),
+        "{stats:?}"
+    );
 }
 
 fn fill(space: &Keyspace, keys: std::ops::Range<u32>, what: &str) {
     for key in keys {
-        space.put(format!("key {key}"), format!("{what} {key}")).expect("put");
+        space
+            .put(format!("key {key}"), format!("{what} {key}"))
+            .expect("put");
     }
 }
 
@@ -62,12 +68,22 @@ fn a_full_merge_leaves_nothing_of_what_was_deleted_in_any_file() {
         space.put("SECRET-KEY-1", "SECRET-VALUE-1").expect("put");
         space.put("kept", "SECRET-VALUE-2").expect("put");
         let expires = Write::new().expires_at_ms(place.clock_ms() + 1_000);
-        let commit = space.put_with("SECRET-KEY-3", "SECRET-VALUE-3", expires).expect("put");
+        let commit = space
+            .put_with("SECRET-KEY-3", "SECRET-VALUE-3", expires)
+            .expect("put");
         commit.wait().expect("in the kernel");
         fill(&space, 30..60, "between");
         store.merge(Merge::Full).expect("merged");
-        for secret in ["SECRET-KEY-1", "SECRET-VALUE-1", "SECRET-VALUE-2", "SECRET-KEY-3"] {
-            assert!(find_bytes(place.path(), secret.as_bytes()).is_some(), "{secret} is there yet");
+        for secret in [
+            "SECRET-KEY-1",
+            "SECRET-VALUE-1",
+            "SECRET-VALUE-2",
+            "SECRET-KEY-3",
+        ] {
+            assert!(
+                find_bytes(place.path(), secret.as_bytes()).is_some(),
+                "{secret} is there yet"
+            );
         }
         assert!(space.delete("SECRET-KEY-1").expect("deleted"));
         space.put("kept", "harmless").expect("put");
@@ -106,7 +122,12 @@ fn a_full_merge_leaves_nothing_of_a_dropped_keyspace() {
     let expected = contents(&store);
     assert_eq!(expected.len(), 40);
     merge_fully(&store);
-    assert_eq!(find_bytes(place.path(), b"SECRET"), None, "{:?}", find_context(&place));
+    assert_eq!(
+        find_bytes(place.path(), b"SECRET"),
+        None,
+        "{:?}",
+        find_context(&place)
+    );
     assert_eq!(store.stats().keys, 40);
     reopens_the_same(&place, store, &expected);
 }
@@ -131,9 +152,17 @@ fn a_full_merge_of_many_segments_leaves_no_dead_byte() {
         }
     }
     let expected = contents(&store);
-    assert!(segments(place.path()).len() > 40, "{}", segments(place.path()).len());
+    assert!(
+        segments(place.path()).len() > 40,
+        "{}",
+        segments(place.path()).len()
+    );
     merge_fully(&store);
-    assert!(segments(place.path()).len() < 10, "{:?}", segments(place.path()));
+    assert!(
+        segments(place.path()).len() < 10,
+        "{:?}",
+        segments(place.path())
+    );
     assert_same(&contents(&store), &expected, "after the merge");
     let report = store.verify(&mut |_| {}).expect("verified");
     assert!(report.is_clean(), "{:?}", report.damage);
@@ -146,12 +175,18 @@ fn a_merge_of_nothing_does_nothing() {
     let place = Place::new();
     let store = place.open();
     for how in [Merge::Needed, Merge::Full] {
-        assert_eq!(store.merge(how).expect("merged"), peercask::MergeReport::default());
+        assert_eq!(
+            store.merge(how).expect("merged"),
+            peercask::MergeReport::default()
+        );
     }
     hash(&store, "things").put("key", "value").expect("put");
     store.merge(Merge::Needed).expect("merged");
     assert_eq!(contents(&store).len(), 1);
 }
+
+/// Seq and expiry.
+type Fact = (Seq, Option<u64>);
 
 #[test]
 fn merge_keeps_seq_and_expiry_of_every_record() {
@@ -165,13 +200,17 @@ fn merge_keeps_seq_and_expiry_of_every_record() {
             1 => Write::new().expires_at_ms(now + 1_000_000 + u64::from(key)),
             _ => Write::new().expires_at_ms(now + 900_000_000_000),
         };
-        space.put_with(key.to_le_bytes(), [7; 50], write).expect("put").wait().expect("written");
+        space
+            .put_with(key.to_le_bytes(), [7; 50], write)
+            .expect("put")
+            .wait()
+            .expect("written");
     }
     for key in (0..60_u32).step_by(4) {
         space.delete(key.to_le_bytes()).expect("deleted");
     }
     drop(space);
-    let facts = |store: &Store| -> Vec<(u32, Option<(Seq, Option<u64>)>)> {
+    let facts = |store: &Store| -> Vec<(u32, Option<Fact>)> {
         let space = hash(store, "things");
         let fact = |key: u32| {
             let entry = space.entry(key.to_le_bytes()).expect("read");
@@ -188,8 +227,14 @@ fn merge_keeps_seq_and_expiry_of_every_record() {
         store = reopens_the_same(&place, store, &expected);
         assert_eq!(facts(&store), before);
     }
-    let next = hash(&store, "things").put_with("next", "", Write::new()).expect("put").seq();
-    let highest = before.iter().filter_map(|(_, fact)| fact.map(|(seq, _)| seq)).max();
+    let next = hash(&store, "things")
+        .put_with("next", "", Write::new())
+        .expect("put")
+        .seq();
+    let highest = before
+        .iter()
+        .filter_map(|(_, fact)| fact.map(|(seq, _)| seq))
+        .max();
     assert!(Some(next) > highest, "seqs go on above all that were given");
 }
 
@@ -208,7 +253,9 @@ fn members_of_a_batch_survive_the_merge_of_some_of_them() {
         batch.commit().expect("committed");
         if round > 0 {
             flat.delete(format!("{} 2", round - 1)).expect("deleted");
-            sorted.put(format!("{} 3", round - 1), "again").expect("put");
+            sorted
+                .put(format!("{} 3", round - 1), "again")
+                .expect("put");
         }
     }
     let expected = contents(&store);
@@ -226,8 +273,14 @@ fn values_that_are_held_stay_readable_when_their_segments_are_gone() {
     let store = place.open();
     let space = ordered(&store, "things");
     fill(&space, 0..100, "first");
-    let held: Vec<Value> =
-        (0..100).map(|key| space.get(format!("key {key}")).expect("read").expect("there")).collect();
+    let held: Vec<Value> = (0..100)
+        .map(|key| {
+            space
+                .get(format!("key {key}"))
+                .expect("read")
+                .expect("there")
+        })
+        .collect();
     let mut iter = space.iter().expect("ordered");
     let first = iter.next().expect("an entry").expect("read");
     let mut walk = hash(&store, "flat").walk();
@@ -235,16 +288,24 @@ fn values_that_are_held_stay_readable_when_their_segments_are_gone() {
     fill(&space, 0..50, "second");
     merge_fully(&store);
     let after = segments(place.path());
-    assert!(before.iter().all(|name| !after.contains(name)), "{before:?} {after:?}");
+    assert!(
+        before.iter().all(|name| !after.contains(name)),
+        "{before:?} {after:?}"
+    );
     for (key, value) in held.iter().enumerate() {
         assert_eq!(*value, format!("first {key}").as_bytes());
     }
     assert_eq!(first.key, b"key 0");
-    assert_eq!(iter.map(|entry| entry.expect("read")).count(), 99, "an iterator goes on, too");
+    let rest: Vec<peercask::Entry> = iter.map(|entry| entry.expect("read")).collect();
+    assert_eq!(rest.len(), 99, "an iterator goes on, too");
     assert!(walk.next().is_none());
     drop((space, walk, store));
     for (key, value) in held.iter().enumerate() {
-        assert_eq!(*value, format!("first {key}").as_bytes(), "the store is closed");
+        assert_eq!(
+            *value,
+            format!("first {key}").as_bytes(),
+            "the store is closed"
+        );
     }
 }
 
@@ -255,9 +316,15 @@ fn progress_rises_to_the_total() {
     let space = hash(&store, "things");
     fill(&space, 0..500, &"long value ".repeat(10));
     let mut told = Vec::new();
-    store.merge_with(Merge::Full, &mut |progress| told.push(progress)).expect("merged");
+    store
+        .merge_with(Merge::Full, &mut |progress| told.push(progress))
+        .expect("merged");
     assert!(told.len() > 1, "{told:?}");
-    assert!(told.windows(2).all(|pair| pair[0].done_bytes < pair[1].done_bytes), "{told:?}");
+    assert!(
+        told.windows(2)
+            .all(|pair| pair[0].done_bytes < pair[1].done_bytes),
+        "{told:?}"
+    );
     let last = told.last().expect("told");
     assert_eq!(last.done_bytes, last.total_bytes);
 }
@@ -276,7 +343,10 @@ fn damaged() -> (Place, String) {
     }
     let name = segments(place.path()).remove(0);
     let mut bytes = fs::read(place.file(&name)).expect("read");
-    let at = bytes.windows(7).position(|window| window == b"first 5").expect("it is there");
+    let at = bytes
+        .windows(7)
+        .position(|window| window == b"first 5")
+        .expect("it is there");
     bytes[at] ^= 0x40;
     fs::write(place.file(&name), bytes).expect("written");
     (place, name)
@@ -295,10 +365,16 @@ fn a_segment_with_a_damaged_live_record_is_left_alone_and_counted() {
             assert_eq!(report.segments_damaged, 1, "{report:?}");
         }
         assert_eq!(fs::read(place.file(&name)).expect("still there"), before);
-        let error = space.get("key 5").err().expect("it cannot be read");
-        assert_eq!((error.kind(), error.file()), (ErrorKind::Corrupted, Some(name.as_str())));
+        let error = space.get("key 5").expect_err("it cannot be read");
+        assert_eq!(
+            (error.kind(), error.file()),
+            (ErrorKind::Corrupted, Some(name.as_str()))
+        );
         for key in (0..60).filter(|key| *key != 5) {
-            let value = space.get(format!("key {key}")).expect("read").expect("there");
+            let value = space
+                .get(format!("key {key}"))
+                .expect("read")
+                .expect("there");
             let round = match key {
                 10..15 => "newer",
                 0..20 => "first",
@@ -309,8 +385,17 @@ fn a_segment_with_a_damaged_live_record_is_left_alone_and_counted() {
         }
     }
     let report = store.verify(&mut |_| {}).expect("verified");
-    assert!(report.damage.iter().all(|damage| damage.file == name), "{:?}", report.damage);
-    assert!(report.damage.iter().any(|damage| damage.key.as_deref() == Some(b"key 5")));
+    assert!(
+        report.damage.iter().all(|damage| damage.file == name),
+        "{:?}",
+        report.damage
+    );
+    assert!(
+        report
+            .damage
+            .iter()
+            .any(|damage| damage.key.as_deref() == Some(b"key 5"))
+    );
 }
 
 #[test]
@@ -333,7 +418,11 @@ fn a_tombstone_stays_while_a_damaged_segment_may_hold_what_it_hides() {
         let store = place.open();
         let space = hash(&store, "things");
         for key in (0..20).filter(|key| *key != 5) {
-            assert_eq!(space.get(format!("key {key}")).expect("read"), None, "key {key}");
+            assert_eq!(
+                space.get(format!("key {key}")).expect("read"),
+                None,
+                "key {key}"
+            );
         }
         store.merge(Merge::Full).expect("merged");
     }
@@ -351,7 +440,10 @@ fn once_the_damaged_key_is_written_again_its_segment_is_merged() {
     store.close().expect("closed");
     let store = place.open();
     merge_fully(&store);
-    assert!(!place.file(&name).exists(), "nothing live is damaged in it any more");
+    assert!(
+        !place.file(&name).exists(),
+        "nothing live is damaged in it any more"
+    );
     assert_eq!(contents(&store).len(), 60);
     let report = store.verify(&mut |_| {}).expect("verified");
     assert!(report.is_clean(), "{:?}", report.damage);

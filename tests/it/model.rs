@@ -14,16 +14,31 @@ use proptest::prelude::*;
 /// One thing a caller does.
 #[derive(Clone, Debug)]
 enum Step {
-    Put { space: u8, key: u8, len: u16, ttl_s: Option<u16>, how: u8 },
-    Delete { space: u8, key: u8 },
+    Put {
+        space: u8,
+        key: u8,
+        len: u16,
+        ttl_s: Option<u16>,
+        how: u8,
+    },
+    Delete {
+        space: u8,
+        key: u8,
+    },
     Batch(Vec<(u8, u8, Option<u16>)>),
-    Pass { seconds: u16 },
-    StepWall { seconds: i32 },
+    Pass {
+        seconds: u16,
+    },
+    StepWall {
+        seconds: i32,
+    },
     Merge,
     MergeFull,
     Reopen,
     ReopenWithoutHints,
-    Drop { space: u8 },
+    Drop {
+        space: u8,
+    },
     Sync,
     Check,
 }
@@ -98,7 +113,13 @@ impl World {
 
     fn run(&mut self, step: &Step) {
         match step {
-            Step::Put { space, key, len, ttl_s, how } => self.put(*space, *key, *len, *ttl_s, *how),
+            Step::Put {
+                space,
+                key,
+                len,
+                ttl_s,
+                how,
+            } => self.put(*space, *key, *len, *ttl_s, *how),
             Step::Delete { space, key } => self.delete(*space, *key),
             Step::Batch(items) => self.batch(items),
             Step::Pass { seconds } => self.clock.advance(Duration::from_secs((*seconds).into())),
@@ -128,7 +149,9 @@ impl World {
     }
 
     fn delete(&mut self, space: u8, key: u8) {
-        let existed = self.spaces[usize::from(space)].delete(key_of(key)).expect("deleted");
+        let existed = self.spaces[usize::from(space)]
+            .delete(key_of(key))
+            .expect("deleted");
         let was = self.live(space, &key_of(key)).is_some();
         assert_eq!(existed, was, "delete tells whether there was a live value");
         self.model.remove(&(space, key_of(key)));
@@ -168,7 +191,11 @@ impl World {
     fn merge_full(&mut self) {
         self.store().merge(Merge::Full).expect("merges");
         let stats = self.store().stats();
-        assert_eq!((stats.dead_bytes, stats.tombstone_bytes), (0, 0), "{stats:?}");
+        assert_eq!(
+            (stats.dead_bytes, stats.tombstone_bytes),
+            (0, 0),
+            "{stats:?}"
+        );
     }
 
     fn drop_space(&mut self, space: u8) {
@@ -184,7 +211,10 @@ impl World {
         if without_hints {
             for entry in std::fs::read_dir(self.dir.path()).expect("listed") {
                 let path = entry.expect("entry").path();
-                if path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("hint-")) {
+                if path
+                    .file_name()
+                    .is_some_and(|n| n.to_string_lossy().starts_with("hint-"))
+                {
                     std::fs::remove_file(path).expect("removed");
                 }
             }
@@ -219,8 +249,15 @@ impl World {
             for key in 0..24 {
                 let got = keyspace.get(key_of(key)).expect("readable");
                 let want = expected.get(&key_of(key));
-                assert_eq!(got.as_deref(), want.map(Vec::as_slice), "keyspace {at} key {key}");
-                assert_eq!(keyspace.contains(key_of(key)).expect("readable"), want.is_some());
+                assert_eq!(
+                    got.as_deref(),
+                    want.map(Vec::as_slice),
+                    "keyspace {at} key {key}"
+                );
+                assert_eq!(
+                    keyspace.contains(key_of(key)).expect("readable"),
+                    want.is_some()
+                );
             }
             if keyspace.kind() == IndexKind::Ordered {
                 let back: Vec<Vec<u8>> = keyspace
@@ -244,14 +281,22 @@ impl World {
 }
 
 fn open_space(store: &Store, space: u8) -> Keyspace {
-    let options =
-        if space == 1 { KeyspaceOptions::ordered() } else { KeyspaceOptions::hash() };
-    store.keyspace(&format!("space-{space}"), options).expect("keyspace")
+    let options = if space == 1 {
+        KeyspaceOptions::ordered()
+    } else {
+        KeyspaceOptions::hash()
+    };
+    store
+        .keyspace(&format!("space-{space}"), options)
+        .expect("keyspace")
 }
 
 fn key_of(key: u8) -> Vec<u8> {
     // Keys of several lengths, the empty one among them.
-    vec![b'k'; usize::from(key / 3)].into_iter().chain(vec![key % 3; usize::from(key > 0)]).collect()
+    vec![b'k'; usize::from(key / 3)]
+        .into_iter()
+        .chain(vec![key % 3; usize::from(key > 0)])
+        .collect()
 }
 
 fn value(count: u64, len: u16) -> Vec<u8> {
@@ -261,7 +306,10 @@ fn value(count: u64, len: u16) -> Vec<u8> {
 }
 
 fn cases() -> u32 {
-    std::env::var("PEERCASK_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(60)
+    std::env::var("PEERCASK_CASES")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(60)
 }
 
 proptest! {

@@ -47,7 +47,10 @@ impl Place {
     }
 
     fn of(dir: TempDir) -> Place {
-        Place { dir, clock: Arc::new(ManualClock::new(START_MS)) }
+        Place {
+            dir,
+            clock: Arc::new(ManualClock::new(START_MS)),
+        }
     }
 
     /// A new place with the files that `dir` has now.
@@ -95,12 +98,16 @@ impl Place {
 
 #[track_caller]
 pub(crate) fn hash(store: &Store, name: &str) -> Keyspace {
-    store.keyspace(name, KeyspaceOptions::hash()).expect("a hash keyspace")
+    store
+        .keyspace(name, KeyspaceOptions::hash())
+        .expect("a hash keyspace")
 }
 
 #[track_caller]
 pub(crate) fn ordered(store: &Store, name: &str) -> Keyspace {
-    store.keyspace(name, KeyspaceOptions::ordered()).expect("an ordered keyspace")
+    store
+        .keyspace(name, KeyspaceOptions::ordered())
+        .expect("an ordered keyspace")
 }
 
 // ---- files
@@ -109,8 +116,9 @@ pub(crate) fn ordered(store: &Store, name: &str) -> Keyspace {
 pub(crate) fn files(dir: &Path) -> Vec<String> {
     let name = |entry: fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
     let entries = fs::read_dir(dir).expect("the directory can be listed");
-    let mut names: Vec<String> =
-        entries.map(|entry| name(entry.expect("the directory can be listed"))).collect();
+    let mut names: Vec<String> = entries
+        .map(|entry| name(entry.expect("the directory can be listed")))
+        .collect();
     names.sort();
     names
 }
@@ -124,7 +132,10 @@ pub(crate) fn hints(dir: &Path) -> Vec<String> {
 }
 
 fn named(dir: &Path, prefix: &str) -> Vec<String> {
-    files(dir).into_iter().filter(|name| name.starts_with(prefix)).collect()
+    files(dir)
+        .into_iter()
+        .filter(|name| name.starts_with(prefix))
+        .collect()
 }
 
 pub(crate) fn delete_hints(dir: &Path) {
@@ -178,20 +189,29 @@ pub(crate) fn write_image(dir: &Path, image: &Image) {
 }
 
 pub(crate) fn set_len(path: &Path, len: u64) {
-    let file = fs::OpenOptions::new().write(true).open(path).expect("the file is there");
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .open(path)
+        .expect("the file is there");
     file.set_len(len).expect("the file is cut");
 }
 
 pub(crate) fn append(path: &Path, bytes: &[u8]) {
     use std::io::Write as _;
-    let mut file = fs::OpenOptions::new().append(true).open(path).expect("the file is there");
+    let mut file = fs::OpenOptions::new()
+        .append(true)
+        .open(path)
+        .expect("the file is there");
     file.write_all(bytes).expect("the bytes are appended");
 }
 
 /// Whether any file of the directory holds these bytes; answers with its name.
 pub(crate) fn find_bytes(dir: &Path, wanted: &[u8]) -> Option<String> {
     let holds = |bytes: &[u8]| bytes.windows(wanted.len()).any(|window| window == wanted);
-    image(dir).into_iter().find(|(_, bytes)| holds(bytes)).map(|(name, _)| name)
+    image(dir)
+        .into_iter()
+        .find(|(_, bytes)| holds(bytes))
+        .map(|(name, _)| name)
 }
 
 // ---- contents
@@ -208,7 +228,11 @@ pub(crate) fn contents(store: &Store) -> Contents {
         for entry in keyspace.walk() {
             let entry = entry.expect("every record is readable");
             let alone = keyspace.get(&entry.key).expect("every record is readable");
-            assert_eq!(alone.as_ref(), Some(&entry.value), "walked and looked up: the same");
+            assert_eq!(
+                alone.as_ref(),
+                Some(&entry.value),
+                "walked and looked up: the same"
+            );
             let place = (info.name.clone(), entry.key.to_vec());
             let before = all.insert(place, entry.value.to_vec());
             assert_eq!(before, None, "no key is met twice");
@@ -243,7 +267,9 @@ pub(crate) fn assert_same(found: &Contents, expected: &Contents, what: &str) {
 /// The call failed with this kind, and the message holds these parts.
 #[track_caller]
 pub(crate) fn refused<T>(result: Result<T>, kind: ErrorKind, parts: &[&str]) -> Error {
-    let Err(error) = result else { panic!("this is refused with {kind:?}, {parts:?}") };
+    let Err(error) = result else {
+        panic!("this is refused with {kind:?}, {parts:?}")
+    };
     assert_eq!(error.kind(), kind, "{error}");
     let text = error.to_string();
     for part in parts {
@@ -265,7 +291,10 @@ pub(crate) fn seed() -> u64 {
 
 fn number_from_env(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name} is a number, not `{text}`")))
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is a number, not `{text}`")),
+    )
 }
 
 /// Numbers by xorshift: the same for one seed and stream on every machine.
@@ -273,10 +302,18 @@ pub(crate) struct Rng(u64);
 
 impl Rng {
     /// Each test takes a stream of its own. The seed is printed where the test fails.
-    #[expect(clippy::print_stderr, reason = "captured; shown only for a test that fails")]
+    #[expect(
+        clippy::print_stderr,
+        reason = "captured; shown only for a test that fails"
+    )]
     pub(crate) fn new(stream: u64) -> Rng {
         let seed = seed();
         eprintln!("PEERCASK_SEED={seed} stream {stream}");
+        Rng::quiet(seed, stream)
+    }
+
+    /// The same for the same two numbers, whatever the environment says.
+    pub(crate) fn quiet(seed: u64, stream: u64) -> Rng {
         let mut rng = Rng((seed ^ stream.wrapping_mul(0x9E37_79B9_7F4A_7C15)) | 1);
         for _ in 0..8 {
             rng.next();
@@ -316,7 +353,10 @@ impl Rng {
 pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
-        assert!(start.elapsed() < PATIENCE, "still not after {PATIENCE:?}: {what}");
+        assert!(
+            start.elapsed() < PATIENCE,
+            "still not after {PATIENCE:?}: {what}"
+        );
         std::thread::sleep(Duration::from_millis(5));
     }
 }

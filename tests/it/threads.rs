@@ -38,7 +38,10 @@ fn is_delete(number: u64) -> bool {
 fn value(key: u64, number: u64) -> Vec<u8> {
     let mut value = [key.to_le_bytes(), number.to_le_bytes()].concat();
     let filler = u8::try_from((key + number) % 251).expect("below 251");
-    value.resize(16 + usize::try_from(number * 13 % 150).expect("small"), filler);
+    value.resize(
+        16 + usize::try_from(number * 13 % 150).expect("small"),
+        filler,
+    );
     value
 }
 
@@ -70,9 +73,15 @@ impl Shared {
             let progress = self.progress(space, key);
             let number = progress.started.fetch_add(1, Ordering::SeqCst) + 1;
             if is_delete(number) {
-                assert!(self.spaces[space].delete(key.to_le_bytes()).expect("deleted"));
+                assert!(
+                    self.spaces[space]
+                        .delete(key.to_le_bytes())
+                        .expect("deleted")
+                );
             } else {
-                self.spaces[space].put(key.to_le_bytes(), value(key, number)).expect("put");
+                self.spaces[space]
+                    .put(key.to_le_bytes(), value(key, number))
+                    .expect("put");
             }
             progress.acknowledged.store(number, Ordering::SeqCst);
         }
@@ -94,7 +103,9 @@ impl Shared {
         }
         batch.commit().expect("committed");
         for (space, number) in numbers.into_iter().enumerate() {
-            self.progress(space, key).acknowledged.store(number, Ordering::SeqCst);
+            self.progress(space, key)
+                .acknowledged
+                .store(number, Ordering::SeqCst);
         }
     }
 
@@ -121,7 +132,10 @@ impl Shared {
         let mut reads = 0;
         while !self.done.load(Ordering::SeqCst) {
             let (space, key) = (rng.index(2), rng.below(KEYS));
-            let before = self.progress(space, key).acknowledged.load(Ordering::SeqCst);
+            let before = self
+                .progress(space, key)
+                .acknowledged
+                .load(Ordering::SeqCst);
             let found = self.spaces[space].get(key.to_le_bytes()).expect("readable");
             self.judge(space, key, before, found.as_deref());
             reads += 1;
@@ -134,7 +148,11 @@ impl Shared {
 
     fn walk(&self, space: usize) {
         let known: Vec<u64> = (0..KEYS)
-            .map(|key| self.progress(space, key).acknowledged.load(Ordering::SeqCst))
+            .map(|key| {
+                self.progress(space, key)
+                    .acknowledged
+                    .load(Ordering::SeqCst)
+            })
             .collect();
         for entry in self.spaces[space].walk() {
             let entry = entry.expect("readable");
@@ -149,7 +167,10 @@ impl Shared {
         let mut expected = BTreeMap::new();
         for (space, keyspace) in self.spaces.iter().enumerate() {
             for key in 0..KEYS {
-                let number = self.progress(space, key).acknowledged.load(Ordering::SeqCst);
+                let number = self
+                    .progress(space, key)
+                    .acknowledged
+                    .load(Ordering::SeqCst);
                 if number > 0 && !is_delete(number) {
                     let place = (keyspace.name().to_owned(), key.to_le_bytes().to_vec());
                     expected.insert(place, value(key, number));
@@ -162,10 +183,17 @@ impl Shared {
 
 fn run(durability: Durability, changes: u64, merges_by_call: bool) {
     let place = Place::new();
-    let options = place.options().background(true).durability(durability).merge_rate(None);
+    let options = place
+        .options()
+        .background(true)
+        .durability(durability)
+        .merge_rate(None);
     let store = place.open_with(options);
     let keys = usize::try_from(KEYS).expect("small");
-    let progress = || Progress { started: AtomicU64::new(0), acknowledged: AtomicU64::new(0) };
+    let progress = || Progress {
+        started: AtomicU64::new(0),
+        acknowledged: AtomicU64::new(0),
+    };
     let shared = Shared {
         spaces: [hash(&store, "flat"), ordered(&store, "sorted")],
         progress: (0..2 * keys).map(|_| progress()).collect(),
@@ -173,8 +201,9 @@ fn run(durability: Durability, changes: u64, merges_by_call: bool) {
     };
     std::thread::scope(|scope| {
         let (shared, store) = (&shared, &store);
-        let readers: Vec<_> =
-            (0..READERS).map(|reader| scope.spawn(move || shared.read(reader))).collect();
+        let readers: Vec<_> = (0..READERS)
+            .map(|reader| scope.spawn(move || shared.read(reader)))
+            .collect();
         let writers: Vec<_> = (0..WRITERS)
             .map(|writer| scope.spawn(move || shared.write(store, writer, changes)))
             .collect();
@@ -193,7 +222,10 @@ fn run(durability: Durability, changes: u64, merges_by_call: bool) {
     });
     let stats = store.stats();
     assert!(stats.rotations > 10 && stats.merges > 0, "{stats:?}");
-    assert_eq!((&stats.poisoned, &stats.last_background_error), (&None, &None));
+    assert_eq!(
+        (&stats.poisoned, &stats.last_background_error),
+        (&None, &None)
+    );
 
     let expected = shared.expected();
     assert_same(&contents(&store), &expected, "in the end");

@@ -130,7 +130,7 @@ impl Disk for OsDisk {
         if file.set_len(0).is_ok() {
             let _informational = write_at(&file, pid.as_bytes(), 0);
         }
-        Ok(Box::new(OsLock { _file: file }))
+        Ok(Box::new(OsLock { file }))
     }
 
     fn random(&self, bytes: &mut [u8]) -> io::Result<()> {
@@ -140,10 +140,18 @@ impl Disk for OsDisk {
 
 /// The file stays open while the lock is held; closing it releases the lock.
 struct OsLock {
-    _file: File,
+    file: File,
 }
 
 impl Lock for OsLock {}
+
+impl Drop for OsLock {
+    fn drop(&mut self) {
+        // Closing alone is not enough: a child that another thread is just starting holds a copy
+        // of the descriptor until it runs its own program.
+        let _ends_with_the_descriptor_anyway = self.file.unlock();
+    }
+}
 
 struct OsFile {
     file: File,

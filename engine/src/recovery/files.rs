@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 use crate::disk::bytes::FileBytes;
 use crate::disk::{Disk, How, read_full_at};
 use crate::error::{Error, Result};
-use crate::mutant::{self, Mutant};
 use crate::options::{Missing, Options};
 use crate::report::{Damage, RecoveryReport};
 use crate::segment::catalog;
@@ -204,8 +203,7 @@ fn unlisted(
                 report.foreign_files.push(name);
                 return Ok(None);
             }
-            let undeclared = !mutant::is_on(Mutant::UndeclaredOutputsKept);
-            if header.kind == SegmentKind::Merged && undeclared {
+            if header.kind == SegmentKind::Merged {
                 // The output of a merge that was not declared: its inputs still count.
                 return Ok(None);
             }

@@ -43,6 +43,26 @@ pub(super) struct Loaded {
     pub(super) damage: Vec<Damage>,
 }
 
+impl Loaded {
+    /// A segment of which only the header is known yet.
+    pub(super) fn unsealed(header: SegmentHeader) -> Loaded {
+        Loaded {
+            name: names::segment(header.id),
+            header,
+            listed_sealed: false,
+            summary: Summary::empty(),
+            file_len: 0,
+            hint: None,
+            hint_from_file: false,
+            steps: Vec::new(),
+            has_footer: false,
+            mark_seq: 0,
+            mark_time_ms: 0,
+            damage: Vec::new(),
+        }
+    }
+}
+
 /// One thing met in a scan.
 pub(super) enum Step {
     Record {
@@ -114,21 +134,8 @@ pub(super) fn in_parallel<T: Sync, R: Send>(
 }
 
 fn one(disk: &dyn Disk, manifest: &Manifest, source: &Source) -> Result<Loaded> {
-    let name = names::segment(source.header.id);
-    let mut loaded = Loaded {
-        header: source.header.clone(),
-        name,
-        listed_sealed: source.entry.is_some(),
-        summary: Summary::empty(),
-        file_len: 0,
-        hint: None,
-        hint_from_file: false,
-        steps: Vec::new(),
-        has_footer: false,
-        mark_seq: 0,
-        mark_time_ms: 0,
-        damage: Vec::new(),
-    };
+    let mut loaded = Loaded::unsealed(source.header.clone());
+    loaded.listed_sealed = source.entry.is_some();
     match &source.entry {
         Some(entry) => {
             loaded.summary = entry.summary;

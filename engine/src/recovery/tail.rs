@@ -186,9 +186,9 @@ impl Walk {
                 batch_start = None;
             }
             let value_ok = value_ok || mutant::is_on(Mutant::ValueNotChecked);
-            let void = seq > void_above && !mutant::is_on(Mutant::PriorSeqIgnored);
-            self.ended |= void || (!value_ok && seq > self.synced_seq);
-            if self.ended {
+            self.ended |= !value_ok && seq > self.synced_seq;
+            // What a failed append left ends its segment, not the log: that went on in the next.
+            if self.ended || seq > void_above {
                 break;
             }
             if !value_ok {
@@ -264,5 +264,108 @@ impl Walk {
         if cut.bytes > 0 {
             report.cut.push(cut);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::header::{SegmentHeader, Summary};
+    use crate::segment::location::SegmentId;
+
+    /// An unsealed segment with records of 100 bytes for `seqs`; a batch countdown beside each.
+    fn segment(id: u64, prior_seq: u64, base_seq: u64, seqs: &[(u64, u32)]) -> Loaded {
+        let header = SegmentHeader {
+            store_id: [0; 16],
+            id: SegmentId(id),
+            salt: 7,
+            base_seq,
+            prior_seq,
+            created_ms: 0,
+            kind: SegmentKind::User,
+            life_class: 0,
+        };
+        let record = |(i, (seq, batch_follow)): (usize, &(u64, u32))| Step::Record {
+            offset: wide(RECORDS_START) + 100 * wide(i),
+            len: 100,
+            seq: *seq,
+            batch_follow: *batch_follow,
+            value_ok: true,
+        };
+        let mut loaded = Loaded::unsealed(header);
+        loaded.summary = Summary::empty();
+        loaded.steps = seqs.iter().enumerate().map(record).collect();
+        loaded
+    }
+
+    fn manifest(synced_seq: u64) -> Manifest {
+        Manifest {
+            generation: 1,
+            store_id: [0; 16],
+            secret: [0; 16],
+            next_segment: 1,
+            next_keyspace: 2,
+            seq_high: 0,
+            synced_seq,
+            time_ms: 0,
+            keyspaces: Vec::new(),
+            segments: Vec::new(),
+            replaced: Vec::new(),
+        }
+    }
+
+    /// The end that is found, and how many records each segment keeps.
+    fn end_of(synced_seq: u64, mut loaded: Vec<Loaded>) -> (u64, Vec<u64>, RecoveryReport) {
+        let mut report = RecoveryReport::default();
+        let end = find_end(&manifest(synced_seq), &mut loaded, &mut report);
+        let kept = |s: &Loaded| (s.summary.data_len - wide(RECORDS_START)) / 100;
+        (end.last_seq, loaded.iter().map(kept).collect(), report)
+    }
+
+    #[test]
+    fn what_a_failed_append_left_is_void_once_a_later_segment_began() {
+        let loaded = vec![
+            segment(1, 0, 1, &[(1, 0), (2, 0), (3, 0)]),
+            segment(2, 2, 3, &[(3, 0), (4, 0)]),
+        ];
+        let (last_seq, kept, report) = end_of(0, loaded);
+        assert_eq!((last_seq, kept), (4, vec![2, 2]));
+        assert_eq!((report.cut.len(), report.damage.len()), (1, 0));
+    }
+
+    #[test]
+    fn the_first_gap_above_the_mark_ends_the_log_and_one_below_is_damage() {
+        let gap = || {
+            vec![
+                segment(1, 0, 1, &[(1, 0), (2, 0), (4, 0)]),
+                segment(2, 4, 5, &[(5, 0)]),
+            ]
+        };
+        let (last_seq, kept, report) = end_of(2, gap());
+        assert_eq!((last_seq, kept, report.damage.len()), (2, vec![2, 0], 0));
+        let (last_seq, kept, report) = end_of(4, gap());
+        assert_eq!((last_seq, kept, report.damage.len()), (5, vec![3, 1], 1));
+    }
+
+    #[test]
+    fn an_unfinished_batch_above_the_mark_goes_as_a_whole() {
+        let torn = vec![segment(1, 0, 1, &[(1, 0), (2, 2), (3, 1)])];
+        let (last_seq, kept, _) = end_of(0, torn);
+        assert_eq!((last_seq, kept), (1, vec![1]));
+        let hole = vec![segment(1, 0, 1, &[(1, 0), (2, 2), (4, 0), (5, 0)])];
+        let (last_seq, kept, _) = end_of(1, hole);
+        assert_eq!((last_seq, kept), (1, vec![1]));
+    }
+
+    #[test]
+    fn a_jump_that_a_header_tells_of_is_no_gap() {
+        let jump = 1 << 32;
+        let loaded = vec![
+            segment(1, 0, 1, &[(1, 0)]),
+            segment(2, 1, jump, &[(jump, 0)]),
+        ];
+        let (last_seq, kept, report) = end_of(0, loaded);
+        assert_eq!((last_seq, kept), (jump, vec![1, 1]));
+        assert_eq!(report.damage.len(), 0);
     }
 }

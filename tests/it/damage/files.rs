@@ -6,11 +6,15 @@ use std::fs;
 use peercask::{ErrorKind, Missing, Store};
 
 use super::{Closed, closed};
-use crate::history::{Reading, records, readings};
+use crate::history::{Reading, readings, records};
 use crate::support::{Image, Place, hash, image, refused, write_image};
 
 fn names(image: &Image, prefix: &str) -> Vec<String> {
-    image.keys().filter(|name| name.starts_with(prefix)).cloned().collect()
+    image
+        .keys()
+        .filter(|name| name.starts_with(prefix))
+        .cloned()
+        .collect()
 }
 
 fn placed(image: &Image) -> Place {
@@ -29,7 +33,11 @@ fn loses_nothing(closed: &Closed, image: &Image, what: &str) -> peercask::Recove
     drop(store);
     let store = place.open();
     closed.is_whole(&store, what);
-    assert!(store.recovery().clean, "{what}: the second open: {:?}", store.recovery());
+    assert!(
+        store.recovery().clean,
+        "{what}: the second open: {:?}",
+        store.recovery()
+    );
     report
 }
 
@@ -48,21 +56,31 @@ fn any_one_file_but_a_segment_may_be_gone() {
 #[test]
 fn without_both_manifests_they_are_made_anew_from_the_segments_and_that_is_told() {
     let closed = closed();
-    let ways: [fn(&mut Vec<u8>); 3] = [|bytes| bytes.clear(), |bytes| bytes[40] ^= 1, |bytes| {
-        bytes.truncate(100);
-    }];
+    let ways: [fn(&mut Vec<u8>); 3] = [
+        |bytes| bytes.clear(),
+        |bytes| bytes[40] ^= 1,
+        |bytes| {
+            bytes.truncate(100);
+        },
+    ];
     for (number, way) in ways.into_iter().enumerate() {
         let mut image = closed.image.clone();
         for name in names(&image, "manifest-") {
             way(image.get_mut(&name).expect("there"));
         }
         let report = loses_nothing(&closed, &image, &format!("way {number}"));
-        assert!(report.manifest_rebuilt && !report.damage.is_empty(), "{report:?}");
+        assert!(
+            report.manifest_rebuilt && !report.damage.is_empty(),
+            "{report:?}"
+        );
     }
     let mut image = closed.image.clone();
     image.retain(|name, _| !name.starts_with("manifest-"));
     let report = loses_nothing(&closed, &image, "both gone");
-    assert!(report.manifest_rebuilt && !report.damage.is_empty(), "{report:?}");
+    assert!(
+        report.manifest_rebuilt && !report.damage.is_empty(),
+        "{report:?}"
+    );
     image.retain(|name, _| !name.starts_with("hint-"));
     let report = loses_nothing(&closed, &image, "the hints gone, too");
     assert!(report.manifest_rebuilt, "{report:?}");
@@ -77,18 +95,32 @@ fn a_store_with_a_rebuilt_manifest_takes_writes_that_win_over_older_ones() {
     for life in 0..3 {
         let store = place.open();
         let (space, key) = closed.last().keys().next().expect("there are keys");
-        let keyspace = store.existing_keyspace(space).expect("it came back by name");
+        let keyspace = store
+            .existing_keyspace(space)
+            .expect("it came back by name");
         keyspace.put(key, format!("new {life}")).expect("put");
-        assert_eq!(keyspace.get(key).expect("read").expect("there"), format!("new {life}").as_bytes());
-        hash(&store, &format!("fresh {life}")).put("key", "value").expect("put");
+        assert_eq!(
+            keyspace.get(key).expect("read").expect("there"),
+            format!("new {life}").as_bytes()
+        );
+        hash(&store, &format!("fresh {life}"))
+            .put("key", "value")
+            .expect("put");
         drop(keyspace);
         store.close().expect("closed");
         let store = place.open();
         let keyspace = store.existing_keyspace(space).expect("there");
-        assert_eq!(keyspace.get(key).expect("read").expect("there"), format!("new {life}").as_bytes());
+        assert_eq!(
+            keyspace.get(key).expect("read").expect("there"),
+            format!("new {life}").as_bytes()
+        );
         let ids: Vec<u32> = store.keyspaces().iter().map(|info| info.id).collect();
         let distinct: std::collections::BTreeSet<u32> = ids.iter().copied().collect();
-        assert_eq!(ids.len(), distinct.len(), "no keyspace id is given out twice: {ids:?}");
+        assert_eq!(
+            ids.len(),
+            distinct.len(),
+            "no keyspace id is given out twice: {ids:?}"
+        );
     }
 }
 
@@ -120,12 +152,19 @@ fn the_contents_of_two_segments_exchanged_are_refused_or_reported_and_give_no_wr
             let place = placed(&image);
             let opened = Store::open(place.path(), place.options());
             refused(opened, ErrorKind::Corrupted, &["seg-", "Missing::Accept"]);
-            assert_eq!(names(&place.image(), "seg-"), segments, "nothing was removed");
+            assert_eq!(
+                names(&place.image(), "seg-"),
+                segments,
+                "nothing was removed"
+            );
             let store = place.open_with(place.options().missing_segments(Missing::Accept));
             assert!(!store.recovery().damage.is_empty());
             for (place, reading) in readings(&store, &closed.places) {
                 if let Reading::Is(value) = reading {
-                    assert!(closed.history.was_written(&place, &value), "{place:?}: {value:?}");
+                    assert!(
+                        closed.history.was_written(&place, &value),
+                        "{place:?}: {value:?}"
+                    );
                 }
             }
         }
@@ -147,7 +186,10 @@ fn another_segments_hint_is_not_believed() {
             let mut image = closed.image.clone();
             image.insert(hint.clone(), closed.image[other].clone());
             let report = loses_nothing(&closed, &image, &format!("{other} as {hint}"));
-            assert!(report.damage.iter().any(|damage| damage.file == *hint), "{report:?}");
+            assert!(
+                report.damage.iter().any(|damage| damage.file == *hint),
+                "{report:?}"
+            );
         }
     }
 }
@@ -161,7 +203,10 @@ fn a_hint_file_cut_or_lengthened_at_any_byte_is_not_believed() {
             let mut image = closed.image.clone();
             image.insert(hint.clone(), whole[..len].to_vec());
             let report = loses_nothing(&closed, &image, &format!("{hint} cut at {len}"));
-            assert!(report.damage.iter().any(|damage| damage.file == hint), "{report:?}");
+            assert!(
+                report.damage.iter().any(|damage| damage.file == hint),
+                "{report:?}"
+            );
         }
         for more in [&b"\0"[..], b"more", &[0; 5_000]] {
             let mut image = closed.image.clone();
@@ -179,7 +224,10 @@ fn a_manifest_cut_at_any_byte_costs_nothing() {
             let mut image = closed.image.clone();
             image.get_mut(name).expect("there").truncate(len);
             let report = loses_nothing(&closed, &image, &format!("{name} cut at {len}"));
-            assert!(report.damage.iter().any(|damage| damage.file == name), "{report:?}");
+            assert!(
+                report.damage.iter().any(|damage| damage.file == name),
+                "{report:?}"
+            );
         }
     }
 }
@@ -194,7 +242,14 @@ fn a_segment_without_its_headers_is_read_all_the_same() {
         let place = placed(&image);
         let store = place.open();
         closed.is_whole(&store, &name);
-        assert!(store.recovery().damage.iter().any(|damage| damage.file == name), "{name}");
+        assert!(
+            store
+                .recovery()
+                .damage
+                .iter()
+                .any(|damage| damage.file == name),
+            "{name}"
+        );
     }
 }
 
@@ -217,7 +272,12 @@ fn records_in_each_others_place_are_not_taken_for_each_other() {
             // The first carries nothing more than the others.
             assert_eq!(one.len, other.len);
             let mut image = image.clone();
-            swap_ranges(image.get_mut(&name).expect("there"), one.offset, other.offset, one.len);
+            swap_ranges(
+                image.get_mut(&name).expect("there"),
+                one.offset,
+                other.offset,
+                one.len,
+            );
             write_image(place.path(), &image);
             let store = place.open();
             let space = hash(&store, "flat");
@@ -226,7 +286,10 @@ fn records_in_each_others_place_are_not_taken_for_each_other() {
                     Ok(value) => assert_eq!(value.expect("there"), [key; 20], "key {key}"),
                     Err(error) => {
                         let swapped = [&one.key, &other.key].contains(&&vec![key]);
-                        assert!(swapped && error.kind() == ErrorKind::Corrupted, "{key}: {error}");
+                        assert!(
+                            swapped && error.kind() == ErrorKind::Corrupted,
+                            "{key}: {error}"
+                        );
                     }
                 }
             }
@@ -284,14 +347,20 @@ fn zeroed(closed: &Closed, image: &Image, name: &str, hit: usize, hinted: bool, 
             differing += 1;
         }
         if let Reading::Is(value) = reading {
-            assert!(closed.history.was_written(&place, &value), "{what}: {place:?}: {value:?}");
+            assert!(
+                closed.history.was_written(&place, &value),
+                "{what}: {place:?}: {value:?}"
+            );
         }
     }
     assert!(differing <= hit, "{what}: {differing} of {hit}");
     if differing > 0 {
         let damage = &store.recovery().damage;
         let verified = store.verify(&mut |_| {}).expect("verified").damage;
-        let told = damage.iter().chain(&verified).any(|damage| damage.file == *name);
+        let told = damage
+            .iter()
+            .chain(&verified)
+            .any(|damage| damage.file == *name);
         assert!(told, "{what}: {damage:?}, {verified:?}");
     }
 }
@@ -299,16 +368,23 @@ fn zeroed(closed: &Closed, image: &Image, name: &str, hit: usize, hinted: bool, 
 #[test]
 fn a_damaged_key_is_healed_by_writing_it_again_or_deleting_it() {
     let closed = closed();
-    let name = names(&closed.image, "seg-").pop().expect("there are segments");
+    let name = names(&closed.image, "seg-")
+        .pop()
+        .expect("there are segments");
     let mut image = closed.image.clone();
     let bytes = image.get_mut(&name).expect("there");
-    let at = bytes.windows(12).rposition(|window| window == b"value number").expect("there");
+    let at = bytes
+        .windows(12)
+        .rposition(|window| window == b"value number")
+        .expect("there");
     bytes[at] ^= 1;
     for delete in [false, true] {
         let place = placed(&image);
         let store = place.open();
         let lost = closed.lost(&store, "before");
-        let [(space, key)] = &lost[..] else { panic!("one is lost: {lost:?}") };
+        let [(space, key)] = &lost[..] else {
+            panic!("one is lost: {lost:?}")
+        };
         let keyspace = store.existing_keyspace(space).expect("there");
         if delete {
             keyspace.delete(key).expect("deleted");
@@ -316,16 +392,25 @@ fn a_damaged_key_is_healed_by_writing_it_again_or_deleting_it() {
             keyspace.put(key, "healed").expect("put");
         }
         let healed = (!delete).then(|| b"healed".to_vec());
-        assert_eq!(keyspace.get(key).expect("read").map(|value| value.to_vec()), healed);
+        assert_eq!(
+            keyspace.get(key).expect("read").map(|value| value.to_vec()),
+            healed
+        );
         let copy = Place::copy_of(place.path());
         drop(store);
         drop(keyspace);
         for place in [&place, &copy] {
             let store = place.open();
             let keyspace = store.existing_keyspace(space).expect("there");
-            assert_eq!(keyspace.get(key).expect("read").map(|value| value.to_vec()), healed);
+            assert_eq!(
+                keyspace.get(key).expect("read").map(|value| value.to_vec()),
+                healed
+            );
             store.merge(peercask::Merge::Full).expect("merged");
-            assert_eq!(keyspace.get(key).expect("read").map(|value| value.to_vec()), healed);
+            assert_eq!(
+                keyspace.get(key).expect("read").map(|value| value.to_vec()),
+                healed
+            );
         }
     }
 }

@@ -18,7 +18,9 @@ struct Merged {
 
 impl Merged {
     fn only_in<'a>(one: &'a Image, other: &Image, prefix: &str) -> Vec<&'a String> {
-        one.keys().filter(|name| name.starts_with(prefix) && !other.contains_key(*name)).collect()
+        one.keys()
+            .filter(|name| name.starts_with(prefix) && !other.contains_key(*name))
+            .collect()
     }
 
     fn outputs(&self) -> Vec<&String> {
@@ -39,7 +41,11 @@ fn merged() -> Merged {
         let (flat, sorted) = (hash(&store, "flat"), ordered(&store, "sorted"));
         for space in [&flat, &sorted] {
             fill(space, 0..6, &format!("round {round}"));
-            fill(space, round * 10..round * 10 + 10, &format!("stays {round}"));
+            fill(
+                space,
+                round * 10..round * 10 + 10,
+                &format!("stays {round}"),
+            );
             space.put(format!("put {round}"), "value").expect("put");
             if round > 0 {
                 space.delete(format!("put {}", round - 1)).expect("deleted");
@@ -52,10 +58,17 @@ fn merged() -> Merged {
     let expected = contents(&store);
     let before = place.image();
     let report = store.merge(Merge::Needed).expect("merged");
-    assert!(report.segments_in >= 2 && report.segments_out >= 1, "{report:?}");
+    assert!(
+        report.segments_in >= 2 && report.segments_out >= 1,
+        "{report:?}"
+    );
     let after = place.image();
     assert_same(&contents(&store), &expected, "after the merge");
-    Merged { before, after, expected }
+    Merged {
+        before,
+        after,
+        expected,
+    }
 }
 
 #[track_caller]
@@ -64,9 +77,18 @@ fn opens_the_same(merged: &Merged, image: &Image, what: &str) {
     write_image(place.path(), image);
     let store = place.open();
     let report = store.recovery().clone();
-    assert_same(&contents(&store), &merged.expected, &format!("{what}: {report:?}"));
+    assert_same(
+        &contents(&store),
+        &merged.expected,
+        &format!("{what}: {report:?}"),
+    );
     assert_eq!(report.damage, [], "{what}");
-    assert!(files(place.path()).iter().all(|name| !name.ends_with(".tmp")), "{what}");
+    assert!(
+        files(place.path())
+            .iter()
+            .all(|name| !name.ends_with(".tmp")),
+        "{what}"
+    );
     let store = reopens_the_same(&place, store, &merged.expected);
     // What stays hidden stays hidden through the next merges, too.
     store.merge(Merge::Full).expect("merged");
@@ -96,7 +118,11 @@ fn after_some_outputs_were_named() {
         for hinted in [false, true] {
             let mut image = merged.before.clone();
             for (at, output) in outputs.iter().enumerate() {
-                let name = if at < named { (*output).clone() } else { format!("{output}.tmp") };
+                let name = if at < named {
+                    (*output).clone()
+                } else {
+                    format!("{output}.tmp")
+                };
                 image.insert(name, merged.after[*output].clone());
                 let hint = output.replace("seg-", "hint-");
                 if hinted && at < named {
@@ -170,7 +196,11 @@ fn while_the_inputs_are_removed_in_any_order() {
             write_image(place.path(), &image);
             let store = place.open();
             assert!(store.recovery().manifest_rebuilt);
-            assert_same(&contents(&store), &merged.expected, &format!("{what}, no manifest"));
+            assert_same(
+                &contents(&store),
+                &merged.expected,
+                &format!("{what}, no manifest"),
+            );
             reopens_the_same(&place, store, &merged.expected);
         }
     }
@@ -205,9 +235,15 @@ fn a_full_merge_may_end_after_any_of_its_parts() {
     let store: Store = place.open();
     let space = hash(&store, "flat");
     for round in 0..6 {
-        fill(&space, 0..200, &format!("round {round} {}", "long ".repeat(15)));
+        fill(
+            &space,
+            0..200,
+            &format!("round {round} {}", "long ".repeat(15)),
+        );
         for key in 0..20 {
-            space.delete(format!("key {}", key * 10 + round)).expect("deleted");
+            space
+                .delete(format!("key {}", key * 10 + round))
+                .expect("deleted");
         }
     }
     let expected = contents(&store);
@@ -221,7 +257,11 @@ fn a_full_merge_may_end_after_any_of_its_parts() {
         assert_eq!(store.recovery().damage, [], "after part {at}");
         let store = reopens_the_same(copy, store, &expected);
         store.merge(Merge::Full).expect("merged");
-        assert_same(&contents(&store), &expected, &format!("part {at}, merged on"));
+        assert_same(
+            &contents(&store),
+            &expected,
+            &format!("part {at}, merged on"),
+        );
         assert!(segments(copy.path()).len() < 20);
     }
 }

@@ -1,6 +1,7 @@
 //! What was deleted, replaced or has expired stays so when only some segments are merged and an
 //! older version stands outside, whatever is lost of hints and manifests afterwards.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use peercask::{Durability, Keyspace, Merge, Options, Store, Write};
@@ -29,7 +30,11 @@ fn layered(make: fn(&Store, &str) -> Keyspace) -> Place {
     assert!(space.delete("deleted").expect("deleted"));
     space.put("replaced", "new").expect("put");
     let short = Write::new().ttl(Duration::from_secs(60));
-    space.put_with("shortened", "new", short).expect("put").wait().expect("written");
+    space
+        .put_with("shortened", "new", short)
+        .expect("put")
+        .wait()
+        .expect("written");
     fill(&space, 100..120, "goes");
     drop(space);
     store.close().expect("closed");
@@ -52,9 +57,18 @@ fn a_partial_merge_with_an_older_version_outside_revives_nothing() {
 
         let first = segments(place.path()).remove(0);
         let report = store.merge(Merge::Needed).expect("merged");
-        assert!(report.segments_in >= 1 && place.file(&first).exists(), "partial: {report:?}");
-        assert!(report.tombstones_kept >= 1, "what hides an older version stays: {report:?}");
-        assert!(find_bytes(place.path(), b"OLD-VERSION-1").is_some(), "the danger is there");
+        assert!(
+            report.segments_in >= 1 && place.file(&first).exists(),
+            "partial: {report:?}"
+        );
+        assert!(
+            report.tombstones_kept >= 1,
+            "what hides an older version stays: {report:?}"
+        );
+        assert!(
+            find_bytes(place.path(), b"OLD-VERSION-1").is_some(),
+            "the danger is there"
+        );
         assert_same(&contents(&store), &expected, "after the partial merge");
         let store = reopens_the_same(&place, store, &expected);
 
@@ -83,7 +97,13 @@ fn a_tombstone_outlives_any_number_of_merges_that_leave_the_old_version_out() {
         assert!(!expected.contains_key(&("things".to_owned(), b"deleted".to_vec())));
         let store = reopens_the_same(&place, store, &expected);
         assert_eq!(hash(&store, "things").get("deleted").expect("read"), None);
-        assert_eq!(hash(&store, "things").get("replaced").expect("read").expect("there"), b"new");
+        assert_eq!(
+            hash(&store, "things")
+                .get("replaced")
+                .expect("read")
+                .expect("there"),
+            b"new"
+        );
     }
 }
 
@@ -92,7 +112,14 @@ fn a_tombstone_outlives_any_number_of_merges_that_leave_the_old_version_out() {
 #[test]
 fn alternating_puts_and_deletes_end_as_they_ended_in_every_order_of_merges() {
     // Which of four segments lose their other records, one after the other.
-    for order in [[0, 1, 2, 3], [3, 2, 1, 0], [1, 3, 0, 2], [2, 0, 3, 1], [1, 2, 3, 0], [3, 0, 1, 2]] {
+    for order in [
+        [0, 1, 2, 3],
+        [3, 2, 1, 0],
+        [1, 3, 0, 2],
+        [2, 0, 3, 1],
+        [1, 2, 3, 0],
+        [3, 0, 1, 2],
+    ] {
         for ends_deleted in [false, true] {
             let place = Place::new();
             for segment in 0..4_u32 {
@@ -111,7 +138,11 @@ fn alternating_puts_and_deletes_end_as_they_ended_in_every_order_of_merges() {
             for (turn, segment) in order.into_iter().enumerate() {
                 let store = place.open();
                 let space = hash(&store, "things");
-                fill(&space, segment * 100..segment * 100 + 10, &format!("turn {turn}"));
+                fill(
+                    &space,
+                    segment * 100..segment * 100 + 10,
+                    &format!("turn {turn}"),
+                );
                 drop(space);
                 store.close().expect("closed");
                 let store = place.open();
@@ -120,7 +151,9 @@ fn alternating_puts_and_deletes_end_as_they_ended_in_every_order_of_merges() {
                 let expected = (!ends_deleted).then_some(&b"version 3"[..]);
                 assert_eq!(value.as_deref(), expected, "{order:?} turn {turn}");
                 let expected = contents(&store);
-                reopens_the_same(&place, store, &expected).close().expect("closed");
+                reopens_the_same(&place, store, &expected)
+                    .close()
+                    .expect("closed");
             }
         }
     }
@@ -128,12 +161,14 @@ fn alternating_puts_and_deletes_end_as_they_ended_in_every_order_of_merges() {
 
 // ---- by chance
 
+/// Keyspace and key to value and expiry.
+type Model = BTreeMap<(String, Vec<u8>), (Vec<u8>, Option<u64>)>;
+
 /// Random writes, merges and losses against a map.
 struct Chance {
     place: Place,
     rng: Rng,
-    /// Expiry beside each value.
-    model: std::collections::BTreeMap<(String, Vec<u8>), (Vec<u8>, Option<u64>)>,
+    model: Model,
     count: u32,
 }
 
@@ -158,7 +193,8 @@ impl Chance {
                     self.model.remove(&place);
                 }
                 kind => {
-                    let value = vec![b'a' + u8::try_from(kind).expect("small"); self.rng.index(250)];
+                    let value =
+                        vec![b'a' + u8::try_from(kind).expect("small"); self.rng.index(250)];
                     let value = [self.count.to_le_bytes().to_vec(), value].concat();
                     let seconds = [20, 200, 5_000][self.rng.index(3)];
                     let expires = (kind > 6).then(|| store.now_ms() + seconds * 1_000);
@@ -167,7 +203,11 @@ impl Chance {
                         None => Write::new(),
                     };
                     let write = write.durability(Durability::Buffered);
-                    space.put_with(&key, &value, write).expect("put").wait().expect("waited");
+                    space
+                        .put_with(&key, &value, write)
+                        .expect("put")
+                        .wait()
+                        .expect("waited");
                     self.model.insert(place, (value, expires));
                 }
             }
@@ -176,24 +216,38 @@ impl Chance {
 
     fn expected(&self, store: &Store) -> Contents {
         let now = store.now_ms();
-        let live = self.model.iter().filter(|(_, (_, expires))| expires.is_none_or(|at| at > now));
-        live.map(|(place, (value, _))| (place.clone(), value.clone())).collect()
+        let live = self
+            .model
+            .iter()
+            .filter(|(_, (_, expires))| expires.is_none_or(|at| at > now));
+        live.map(|(place, (value, _))| (place.clone(), value.clone()))
+            .collect()
     }
 
     fn life(&mut self, what: &str) {
         let options = self.options();
         let store = self.place.open_with(options);
-        assert_same(&contents(&store), &self.expected(&store), &format!("{what}: opened"));
+        assert_same(
+            &contents(&store),
+            &self.expected(&store),
+            &format!("{what}: opened"),
+        );
         for _ in 0..self.rng.below(3) {
             self.write(&store);
-            self.place.clock.advance(Duration::from_secs(self.rng.below(40)));
+            self.place
+                .clock
+                .advance(Duration::from_secs(self.rng.below(40)));
             if self.rng.below(2) == 0 {
                 store.merge(Merge::Needed).expect("merged");
             }
             if self.rng.below(12) == 0 {
                 merge_fully(&store);
             }
-            assert_same(&contents(&store), &self.expected(&store), &format!("{what}: open"));
+            assert_same(
+                &contents(&store),
+                &self.expected(&store),
+                &format!("{what}: open"),
+            );
         }
         store.close().expect("closed");
         if self.rng.below(3) == 0 {
@@ -211,7 +265,7 @@ fn random_partial_merges_with_hints_and_manifests_lost_revive_and_lose_nothing()
         let mut chance = Chance {
             place: Place::new(),
             rng: Rng::new(0x9E71 + round),
-            model: std::collections::BTreeMap::new(),
+            model: Model::new(),
             count: 0,
         };
         for life in 0..40 {

@@ -33,7 +33,9 @@ fn after_everything_was_overwritten_five_times_space_is_within_its_bound() {
     let keys = 2_000;
     for round in 0..6 {
         for key in 0..keys {
-            space.put(format!("key {key}"), value_of(round, key)).expect("put");
+            space
+                .put(format!("key {key}"), value_of(round, key))
+                .expect("put");
         }
     }
     // No call but looking on: the background does it.
@@ -48,8 +50,14 @@ fn after_everything_was_overwritten_five_times_space_is_within_its_bound() {
     assert_eq!(stats().last_background_error, None);
     assert!(stats().live_bytes > u64::from(keys) * 150);
     for key in 0..keys {
-        let value = space.get(format!("key {key}")).expect("read").expect("there");
-        assert!(value.starts_with(format!("5 {key} ").as_bytes()), "{value:?}");
+        let value = space
+            .get(format!("key {key}"))
+            .expect("read")
+            .expect("there");
+        assert!(
+            value.starts_with(format!("5 {key} ").as_bytes()),
+            "{value:?}"
+        );
     }
 }
 
@@ -73,7 +81,10 @@ fn segments_in_which_everything_expired_are_dropped_unread() {
     let left = segments(place.path()).len();
     assert!(left <= 1, "only the active one stays: {left}");
     let stats = store.stats();
-    assert!(stats.keys <= 40, "their entries are gone from memory: {stats:?}");
+    assert!(
+        stats.keys <= 40,
+        "their entries are gone from memory: {stats:?}"
+    );
     drop(space);
     store.close().expect("closed");
     assert_eq!(contents(&place.open()).len(), 0);
@@ -82,19 +93,30 @@ fn segments_in_which_everything_expired_are_dropped_unread() {
 #[test]
 fn expired_space_comes_back_in_the_background() {
     let place = Place::new();
-    let options = place.options().background(true).durability(Durability::Buffered);
+    let options = place
+        .options()
+        .background(true)
+        .durability(Durability::Buffered);
     let store = place.open_with(options);
     let space = hash(&store, "things");
     let minute = Write::new().ttl(Duration::from_secs(60));
     for key in 0..200_u32 {
         let write = minute.durability(Durability::Buffered);
-        space.put_with(key.to_le_bytes(), [b'e'; 80], write).expect("put").wait().expect("done");
+        space
+            .put_with(key.to_le_bytes(), [b'e'; 80], write)
+            .expect("put")
+            .wait()
+            .expect("done");
     }
     place.clock.advance(Duration::from_secs(61));
     for key in 0..60_u32 {
-        space.put(key.to_be_bytes(), [b'n'; 80]).expect("put");
+        space
+            .put([b'n', u8::try_from(key).expect("small")], [b'n'; 80])
+            .expect("put");
     }
-    wait_until("the expired segments are gone", || bytes_of_segments(&place) < 20_000);
+    wait_until("the expired segments are gone", || {
+        bytes_of_segments(&place) < 20_000
+    });
     assert_eq!(contents(&store).len(), 60);
 }
 
@@ -113,11 +135,20 @@ fn a_merge_says_what_it_did() {
     let report = store.merge(Merge::Full).expect("merged");
     let after = store.stats();
     assert_eq!(report.segments_damaged, 0);
-    assert!(report.segments_in >= before.segments && report.segments_out >= 1, "{report:?}");
+    assert!(
+        report.segments_in >= before.segments && report.segments_out >= 1,
+        "{report:?}"
+    );
     assert!(report.bytes_in > report.bytes_out && report.bytes_out >= after.live_bytes);
-    assert!(report.records_copied >= 49 && report.records_dropped >= 51, "{report:?}");
+    assert!(
+        report.records_copied >= 49 && report.records_dropped >= 51,
+        "{report:?}"
+    );
     assert_eq!(report.tombstones_kept, 0, "{report:?}");
     assert!(after.merge_written_bytes >= report.bytes_out, "{after:?}");
     assert_eq!((after.keys, after.dead_bytes), (49, 0));
-    assert!(after.merges >= 1 && after.disk_bytes < before.disk_bytes, "{after:?}");
+    assert!(
+        after.merges >= 1 && after.disk_bytes < before.disk_bytes,
+        "{after:?}"
+    );
 }

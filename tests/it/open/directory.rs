@@ -18,7 +18,9 @@ fn three_segments() -> Place {
         let store = place.open();
         let space = hash(&store, "things");
         for key in 0..10_u8 {
-            space.put([round, key], format!("value {round} {key}")).expect("put");
+            space
+                .put([round, key], format!("value {round} {key}"))
+                .expect("put");
         }
         store.close().expect("closed");
     }
@@ -32,9 +34,22 @@ fn a_directory_that_holds_something_else_is_refused_and_left_as_it_was() {
     fs::write(place.file("thesis.tex"), "years of work").expect("written");
     let before = place.image();
     let shown = place.path().display().to_string();
-    let parts = [shown.as_str(), "not a Peercask store", "thesis.tex", "empty directory"];
-    refused(Store::open(place.path(), place.options()), ErrorKind::InvalidArgument, &parts);
-    assert_eq!(place.image(), before, "nothing was made in it, no lock either");
+    let parts = [
+        shown.as_str(),
+        "not a Peercask store",
+        "thesis.tex",
+        "empty directory",
+    ];
+    refused(
+        Store::open(place.path(), place.options()),
+        ErrorKind::InvalidArgument,
+        &parts,
+    );
+    assert_eq!(
+        place.image(),
+        before,
+        "nothing was made in it, no lock either"
+    );
 }
 
 #[test]
@@ -44,11 +59,18 @@ fn a_path_that_is_a_file_is_refused_and_the_file_stays() {
     fs::write(&path, "a file").expect("written");
     let shown = path.display().to_string();
     let parts = [shown.as_str(), "not a directory"];
-    refused(Store::open(&path, place.options()), ErrorKind::InvalidArgument, &parts);
+    refused(
+        Store::open(&path, place.options()),
+        ErrorKind::InvalidArgument,
+        &parts,
+    );
     assert_eq!(fs::read(&path).expect("still there"), b"a file");
     let below = path.join("deeper");
-    let error = Store::open(&below, place.options()).err().expect("no directory below a file");
-    assert!(error.to_string().contains(&below.display().to_string()), "{error}");
+    let error = Store::open(&below, place.options()).expect_err("no directory below a file");
+    assert!(
+        error.to_string().contains(&below.display().to_string()),
+        "{error}"
+    );
 }
 
 #[test]
@@ -58,9 +80,17 @@ fn with_create_false_what_is_not_there_is_not_made() {
     let shown = missing.display().to_string();
     let options = place.options().create(false);
     let parts = [shown.as_str(), "no store", "Options::create"];
-    refused(Store::open(&missing, options.clone()), ErrorKind::NotFound, &parts);
+    refused(
+        Store::open(&missing, options.clone()),
+        ErrorKind::NotFound,
+        &parts,
+    );
     assert!(!missing.exists());
-    refused(Store::open(place.path(), options.clone()), ErrorKind::NotFound, &["no store"]);
+    refused(
+        Store::open(place.path(), options.clone()),
+        ErrorKind::NotFound,
+        &["no store"],
+    );
     assert_eq!(files(place.path()), [""; 0]);
 
     drop(place.open());
@@ -78,7 +108,10 @@ fn a_missing_path_is_made_with_all_its_parents() {
     store.close().expect("closed");
     let store = Store::open(&deep, place.options()).expect("opened");
     assert!(!store.recovery().created);
-    assert_eq!(hash(&store, "things").get("key").expect("read").as_deref(), Some(&b"value"[..]));
+    assert_eq!(
+        hash(&store, "things").get("key").expect("read").as_deref(),
+        Some(&b"value"[..])
+    );
 }
 
 #[test]
@@ -126,14 +159,21 @@ fn a_missing_segment_is_refused_by_name_until_the_caller_accepts_the_loss() {
 
     let store = place.open_with(place.options().missing_segments(Missing::Accept));
     let damage = &store.recovery().damage;
-    assert!(damage.iter().any(|damage| damage.file == gone), "{damage:?}");
+    assert!(
+        damage.iter().any(|damage| damage.file == gone),
+        "{damage:?}"
+    );
     let left = contents(&store);
     assert_eq!(left.len(), 20, "the rest is there");
     assert!(left.keys().all(|(_, key)| key[0] != 1));
     store.close().expect("closed");
 
     let store = place.open();
-    assert_eq!(contents(&store), left, "accepted once, it is no longer missed");
+    assert_eq!(
+        contents(&store),
+        left,
+        "accepted once, it is no longer missed"
+    );
     assert_eq!(store.recovery().damage, []);
 }
 
@@ -158,7 +198,10 @@ fn a_segment_cut_short_is_refused_by_name_until_the_caller_accepts_the_loss() {
         for key in 0..10_u8 {
             for round in [0, 2] {
                 let value = space.get([round, key]).expect("the others are whole");
-                assert_eq!(value.expect("there"), format!("value {round} {key}").as_bytes());
+                assert_eq!(
+                    value.expect("there"),
+                    format!("value {round} {key}").as_bytes()
+                );
             }
             match space.get([1, key]) {
                 Ok(None) => {}
@@ -176,7 +219,11 @@ fn a_segment_under_another_ones_name_is_refused_by_name() {
     let (first, third) = (place.file(&names[0]), place.file(&names[2]));
     fs::copy(&first, &third).expect("a wrong backup was brought back");
     let opened = Store::open(place.path(), place.options());
-    refused(opened, ErrorKind::Corrupted, &[&names[2], "Missing::Accept"]);
+    refused(
+        opened,
+        ErrorKind::Corrupted,
+        &[&names[2], "Missing::Accept"],
+    );
 }
 
 #[test]
@@ -205,7 +252,13 @@ fn another_stores_segment_is_left_alone_and_listed() {
 #[test]
 fn foreign_files_are_left_alone_and_listed() {
     let place = three_segments();
-    let foreign = ["README", "manifest-c", "notes.tmp", "seg-1.cask", "hint-000000000000000G.cask"];
+    let foreign = [
+        "README",
+        "manifest-c",
+        "notes.tmp",
+        "seg-1.cask",
+        "hint-000000000000000G.cask",
+    ];
     for name in foreign {
         fs::write(place.file(name), name).expect("written");
     }
@@ -220,7 +273,10 @@ fn foreign_files_are_left_alone_and_listed() {
     store.merge(peercask::Merge::Full).expect("merged");
     store.close().expect("closed");
     for name in foreign {
-        assert_eq!(fs::read(place.file(name)).expect("still there"), name.as_bytes());
+        assert_eq!(
+            fs::read(place.file(name)).expect("still there"),
+            name.as_bytes()
+        );
     }
     assert!(place.file("attic").is_dir());
 }
@@ -266,7 +322,11 @@ fn crc32(bytes: &[u8]) -> u32 {
     for byte in bytes {
         crc ^= u32::from(*byte);
         for _ in 0..8 {
-            crc = if crc & 1 == 1 { (crc >> 1) ^ 0xEDB8_8320 } else { crc >> 1 };
+            crc = if crc & 1 == 1 {
+                (crc >> 1) ^ 0xEDB8_8320
+            } else {
+                crc >> 1
+            };
         }
     }
     !crc
@@ -274,7 +334,11 @@ fn crc32(bytes: &[u8]) -> u32 {
 
 #[test]
 fn a_newer_manifest_is_refused_with_both_versions() {
-    for copies in [&["manifest-a", "manifest-b"][..], &["manifest-a"], &["manifest-b"]] {
+    for copies in [
+        &["manifest-a", "manifest-b"][..],
+        &["manifest-a"],
+        &["manifest-b"],
+    ] {
         let place = three_segments();
         for copy in copies {
             set_version(&place.file(copy), 7);
@@ -330,7 +394,11 @@ fn a_creation_that_broke_off_anywhere_is_begun_again_or_goes_on() {
         let place = Place::new();
         for name in step {
             let whole = fs::read(made.file(name.trim_end_matches(".tmp"))).expect("read");
-            let half = if name.ends_with(".tmp") { whole.len() / 2 } else { whole.len() };
+            let half = if name.ends_with(".tmp") {
+                whole.len() / 2
+            } else {
+                whole.len()
+            };
             fs::write(place.file(name), &whole[..half]).expect("written");
         }
         let store = place.open();

@@ -24,7 +24,10 @@ fn every_call_is_refused(space: &Keyspace, kind: ErrorKind, parts: &[&str]) {
     refused(space.first(), kind, parts);
     refused(space.last(), kind, parts);
     refused(space.count("a".."z"), kind, parts);
-    let walked = space.walk().next().expect("a walk that cannot be done says so");
+    let walked = space
+        .walk()
+        .next()
+        .expect("a walk that cannot be done says so");
     refused(walked, kind, parts);
 }
 
@@ -90,7 +93,11 @@ fn a_handle_of_a_dropped_keyspace_says_so() {
         refused(entry, kind, parts);
     }
     assert_eq!(value, b"value", "what was lent stays");
-    assert_eq!(contents(&store).len(), 0, "no part of the batch was applied");
+    assert_eq!(
+        contents(&store).len(),
+        0,
+        "no part of the batch was applied"
+    );
 }
 
 #[test]
@@ -102,6 +109,10 @@ fn a_batch_with_a_keyspace_of_another_store_is_refused_whole() {
     batch.put(&own, "key", "value");
     batch.delete(&other, "key");
     batch.put(&own, "more", "value");
-    refused(batch.commit(), ErrorKind::InvalidArgument, &["'other'", "another store"]);
+    refused(
+        batch.commit(),
+        ErrorKind::InvalidArgument,
+        &["'other'", "another store"],
+    );
     assert_eq!(contents(&first).len() + contents(&second).len(), 0);
 }

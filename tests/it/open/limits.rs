@@ -28,8 +28,15 @@ fn a_key_over_the_limit_is_refused_and_nothing_is_written() {
     batch.put(&space, "fine", "value");
     batch.put(&space, &key, "value");
     refused(batch.commit(), BAD, &parts);
-    assert_eq!(space.get(&key).expect("a key that cannot exist is absent"), None);
-    assert_eq!(space.get("fine").expect("read"), None, "no part of the batch was applied");
+    assert_eq!(
+        space.get(&key).expect("a key that cannot exist is absent"),
+        None
+    );
+    assert_eq!(
+        space.get("fine").expect("read"),
+        None,
+        "no part of the batch was applied"
+    );
     assert_eq!(store.stats().last_seq, seq);
 }
 
@@ -89,7 +96,11 @@ fn a_batch_over_the_limit_is_refused_whole() {
     let mut batch = store.batch();
     batch.put(&space, "a", &half);
     batch.put(&space, "b", &half);
-    refused(batch.commit(), BAD, &["limit of 1073741824 bytes", "split it"]);
+    refused(
+        batch.commit(),
+        BAD,
+        &["limit of 1073741824 bytes", "split it"],
+    );
     assert_eq!(contents(&store).len(), 0);
 }
 
@@ -99,8 +110,16 @@ fn a_batch_over_the_limit_is_refused_whole() {
 fn a_keyspace_without_a_name_is_refused() {
     let place = Place::new();
     let store = place.open();
-    refused(store.keyspace("", KeyspaceOptions::hash()), BAD, &["name", "at least one byte"]);
-    refused(store.existing_keyspace(""), ErrorKind::NotFound, &["keyspace ''"]);
+    refused(
+        store.keyspace("", KeyspaceOptions::hash()),
+        BAD,
+        &["name", "at least one byte"],
+    );
+    refused(
+        store.existing_keyspace(""),
+        ErrorKind::NotFound,
+        &["keyspace ''"],
+    );
     assert_eq!(store.keyspaces(), []);
 }
 
@@ -116,7 +135,13 @@ fn a_keyspace_name_over_the_limit_is_refused_and_one_at_it_works() {
         hash(&store, &longest).put("key", "value").expect("put");
     }
     let store = place.open();
-    assert_eq!(hash(&store, &longest).get("key").expect("read").expect("there"), b"value");
+    assert_eq!(
+        hash(&store, &longest)
+            .get("key")
+            .expect("read")
+            .expect("there"),
+        b"value"
+    );
 }
 
 #[test]
@@ -129,7 +154,9 @@ fn more_keyspaces_than_the_limit_are_refused_and_dropping_one_makes_room() {
         }
         let over = || store.keyspace("one-more", KeyspaceOptions::hash());
         refused(over(), BAD, &["1024 keyspaces"]);
-        hash(&store, "space-1023").put("key", "value").expect("those that exist still open");
+        hash(&store, "space-1023")
+            .put("key", "value")
+            .expect("those that exist still open");
         assert!(store.drop_keyspace("space-7").expect("dropped"));
         over().expect("there is room now");
     }
@@ -143,7 +170,11 @@ fn an_unknown_keyspace_is_not_found_and_not_made() {
     let place = Place::new();
     let store = place.open();
     let parts = ["no keyspace 'ghost'", "Store::keyspaces"];
-    refused(store.existing_keyspace("ghost"), ErrorKind::NotFound, &parts);
+    refused(
+        store.existing_keyspace("ghost"),
+        ErrorKind::NotFound,
+        &parts,
+    );
     assert!(!store.drop_keyspace("ghost").expect("nothing to drop"));
     assert_eq!(store.keyspaces(), []);
 }
@@ -154,7 +185,12 @@ fn every_ordered_call_on_a_hash_keyspace_is_refused_with_the_way_out() {
     let store = place.open();
     let space = hash(&store, "flat");
     space.put("key", "value").expect("put");
-    let parts = ["'flat'", "hash keyspace", "walk()", "KeyspaceOptions::ordered()"];
+    let parts = [
+        "'flat'",
+        "hash keyspace",
+        "walk()",
+        "KeyspaceOptions::ordered()",
+    ];
     refused(space.range("a".."b"), BAD, &parts);
     refused(space.prefix("a"), BAD, &parts);
     refused(space.iter(), BAD, &parts);
@@ -172,15 +208,28 @@ fn a_keyspace_reopened_with_another_kind_or_ttl_is_refused_and_stays_as_it_was()
         let flat = KeyspaceOptions::hash().default_ttl(hour);
         let parts = ["'timed'", "ordered kind, not hash", "fixed when"];
         refused(store.keyspace("timed", flat), BAD, &parts);
-        let parts = ["'timed'", "3600000 ms, not 0 ms", "fixed when", "Write::ttl"];
-        refused(store.keyspace("timed", KeyspaceOptions::ordered()), BAD, &parts);
+        let parts = [
+            "'timed'",
+            "3600000 ms, not 0 ms",
+            "fixed when",
+            "Write::ttl",
+        ];
+        refused(
+            store.keyspace("timed", KeyspaceOptions::ordered()),
+            BAD,
+            &parts,
+        );
         let longer = KeyspaceOptions::ordered().default_ttl(Some(Duration::from_secs(7_200)));
         refused(store.keyspace("timed", longer), BAD, &["not 7200000 ms"]);
     };
     let place = Place::new();
     {
         let store = place.open();
-        store.keyspace("timed", timed).expect("made").put("key", "value").expect("put");
+        store
+            .keyspace("timed", timed)
+            .expect("made")
+            .put("key", "value")
+            .expect("put");
         try_others(&store);
     }
     let store = place.open();
@@ -195,7 +244,11 @@ fn a_default_ttl_of_nothing_is_refused() {
     let place = Place::new();
     let store = place.open();
     let options = KeyspaceOptions::hash().default_ttl(Some(Duration::ZERO));
-    refused(store.keyspace("short", options), BAD, &["default_ttl", "one millisecond"]);
+    refused(
+        store.keyspace("short", options),
+        BAD,
+        &["default_ttl", "one millisecond"],
+    );
     assert_eq!(store.keyspaces(), []);
 }
 
@@ -225,18 +278,54 @@ fn an_option_out_of_range_is_refused_by_its_name_before_anything_is_made() {
     let missing = place.file("store");
     let options = || place.options();
     let cases: [(Options, &str); 12] = [
-        (options().segment_bytes(SEGMENT_BYTES_MIN - 1), "segment_bytes must be from 4096"),
-        (options().segment_bytes(SEGMENT_BYTES_MAX + 1), "segment_bytes must be from 4096"),
-        (options().buffer_bytes(4_095), "buffer_bytes must be from 4096 to 67108864"),
-        (options().buffer_bytes((64 << 20) + 1), "buffer_bytes must be from 4096 to 67108864"),
-        (options().merge_dead_share(0.0), "merge_dead_share must be above 0"),
-        (options().merge_dead_share(1.1), "merge_dead_share must be above 0"),
-        (options().merge_dead_share(f64::NAN), "merge_dead_share must be above 0"),
-        (options().merge_space_amplification(1.0), "merge_space_amplification must be above 1"),
-        (options().merge_space_amplification(f64::NAN), "merge_space_amplification must be"),
-        (options().merge_space_amplification(f64::INFINITY), "merge_space_amplification must be"),
-        (options().merge_rate(Some(0)), "merge_rate must be above 0; use None"),
-        (options().sync_interval(Some(Duration::ZERO)), "sync_interval must be above 0"),
+        (
+            options().segment_bytes(SEGMENT_BYTES_MIN - 1),
+            "segment_bytes must be from 4096",
+        ),
+        (
+            options().segment_bytes(SEGMENT_BYTES_MAX + 1),
+            "segment_bytes must be from 4096",
+        ),
+        (
+            options().buffer_bytes(4_095),
+            "buffer_bytes must be from 4096 to 67108864",
+        ),
+        (
+            options().buffer_bytes((64 << 20) + 1),
+            "buffer_bytes must be from 4096 to 67108864",
+        ),
+        (
+            options().merge_dead_share(0.0),
+            "merge_dead_share must be above 0",
+        ),
+        (
+            options().merge_dead_share(1.1),
+            "merge_dead_share must be above 0",
+        ),
+        (
+            options().merge_dead_share(f64::NAN),
+            "merge_dead_share must be above 0",
+        ),
+        (
+            options().merge_space_amplification(1.0),
+            "merge_space_amplification must be above 1",
+        ),
+        (
+            options().merge_space_amplification(f64::NAN),
+            "merge_space_amplification must be",
+        ),
+        (
+            options().merge_space_amplification(f64::INFINITY),
+            "merge_space_amplification must be",
+        ),
+        (
+            options().merge_rate(Some(0)),
+            "merge_rate must be above 0; use None",
+        ),
+        (
+            options().sync_interval(Some(Duration::ZERO)),
+            "sync_interval must be above 0",
+        ),
     ];
     for (options, part) in cases {
         refused(Store::open(&missing, options), BAD, &["Options:", part]);
@@ -248,9 +337,23 @@ fn an_option_out_of_range_is_refused_by_its_name_before_anything_is_made() {
 fn options_at_their_limits_work() {
     let cases: [fn(Options) -> Options; 4] = [
         |options| options.segment_bytes(SEGMENT_BYTES_MIN).buffer_bytes(4_096),
-        |options| options.segment_bytes(SEGMENT_BYTES_MAX).buffer_bytes(64 << 20),
-        |options| options.merge_dead_share(1.0).merge_rate(Some(1)).recovery_threads(1),
-        |options| options.merge_rate(None).sync_interval(None).recovery_threads(1_000),
+        |options| {
+            options
+                .segment_bytes(SEGMENT_BYTES_MAX)
+                .buffer_bytes(64 << 20)
+        },
+        |options| {
+            options
+                .merge_dead_share(1.0)
+                .merge_rate(Some(1))
+                .recovery_threads(1)
+        },
+        |options| {
+            options
+                .merge_rate(None)
+                .sync_interval(None)
+                .recovery_threads(1_000)
+        },
     ];
     for change in cases {
         let place = Place::new();

@@ -15,16 +15,31 @@ fn a_second_open_in_the_same_process_is_refused_until_the_first_is_closed() {
     let place = Place::new();
     let first = place.open();
     let shown = place.path().display().to_string();
-    let parts = [shown.as_str(), "open for writing elsewhere", "close the other", "LOCK"];
-    refused(Store::open(place.path(), place.options()), ErrorKind::Locked, &parts);
-    hash(&first, "things").put("key", "value").expect("the first goes on");
+    let parts = [
+        shown.as_str(),
+        "open for writing elsewhere",
+        "close the other",
+        "LOCK",
+    ];
+    refused(
+        Store::open(place.path(), place.options()),
+        ErrorKind::Locked,
+        &parts,
+    );
+    hash(&first, "things")
+        .put("key", "value")
+        .expect("the first goes on");
 
     let handle = first.clone();
     first.close().expect("closed");
     let second = place.open();
     assert_eq!(contents(&second).len(), 1);
     drop(handle);
-    refused(Store::open(place.path(), place.options()), ErrorKind::Locked, &parts);
+    refused(
+        Store::open(place.path(), place.options()),
+        ErrorKind::Locked,
+        &parts,
+    );
 }
 
 #[test]
@@ -33,7 +48,11 @@ fn dropping_every_handle_lets_the_lock_go() {
     let store = place.open();
     let space = hash(&store, "things");
     drop(store);
-    refused(Store::open(place.path(), place.options()), ErrorKind::Locked, &[]);
+    refused(
+        Store::open(place.path(), place.options()),
+        ErrorKind::Locked,
+        &[],
+    );
     drop(space);
     place.open();
 }
@@ -48,12 +67,18 @@ fn a_lock_file_that_nobody_holds_locks_nobody_out() {
 /// Not a test of its own: the child of the one below. It opens a store and holds it until killed.
 #[test]
 fn helper_holds_a_store_open() {
-    let Some(dir) = std::env::var_os(CHILD_DIR) else { return };
+    let Some(dir) = std::env::var_os(CHILD_DIR) else {
+        return;
+    };
     let store = Store::open(dir, Options::default()).expect("opened by the child");
-    hash(&store, "things").put("from", "the child").expect("put");
+    hash(&store, "things")
+        .put("from", "the child")
+        .expect("put");
     println!("\nHOLDING");
     let mut end = Vec::new();
-    std::io::stdin().read_to_end(&mut end).expect("waits until the parent ends it");
+    std::io::stdin()
+        .read_to_end(&mut end)
+        .expect("waits until the parent ends it");
 }
 
 /// Killed when the test ends, also by a panic.
@@ -70,16 +95,26 @@ impl Drop for Killed {
 fn another_process_is_locked_out_and_its_death_lets_the_lock_go() {
     let place = Place::new();
     let mut command = child("open::lock::helper_holds_a_store_open");
-    command.env(CHILD_DIR, place.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command
+        .env(CHILD_DIR, place.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
     let mut holder = Killed(command.spawn().expect("the child starts"));
     let out = holder.0.stdout.take().expect("piped");
     let lines = BufReader::new(out).lines().map(|line| line.expect("text"));
-    assert!(lines.into_iter().any(|line| line == "HOLDING"), "the child opened the store");
+    assert!(
+        lines.into_iter().any(|line| line == "HOLDING"),
+        "the child opened the store"
+    );
 
     let opened = Store::open(place.path(), place.options());
     refused(opened, ErrorKind::Locked, &["open for writing elsewhere"]);
     let named = std::fs::read_to_string(place.file("LOCK")).expect("read");
-    assert_eq!(named.trim(), holder.0.id().to_string(), "the file names the holder");
+    assert_eq!(
+        named.trim(),
+        holder.0.id().to_string(),
+        "the file names the holder"
+    );
 
     holder.0.kill().expect("killed");
     holder.0.wait().expect("ended");

@@ -13,17 +13,42 @@ pub(super) const ENGINE: &str = "engine/src/";
 /// A path ending in `/` stands for the whole folder; the longest match decides.
 const STAIRS: &[(&str, &[&str])] = &[
     ("face", &["lib.rs"]),
-    ("handles", &["store.rs", "batch.rs", "keyspace.rs", "iter.rs", "ticket.rs"]),
+    (
+        "handles",
+        &[
+            "store.rs",
+            "batch.rs",
+            "keyspace.rs",
+            "iter.rs",
+            "ticket.rs",
+        ],
+    ),
     ("shared state", &["handle.rs", "core.rs"]),
     (
         "verbs",
-        &["commit.rs", "merge/", "recovery/", "verify.rs", "lookup.rs", "inspect.rs"],
+        &[
+            "commit.rs",
+            "merge/",
+            "recovery/",
+            "verify.rs",
+            "lookup.rs",
+            "inspect.rs",
+        ],
     ),
     (
         "nouns",
-        &["keydir/", "segment/log.rs", "segment/writer.rs", "segment/hints.rs", "segment/base.rs"],
+        &[
+            "keydir/",
+            "segment/log.rs",
+            "segment/writer.rs",
+            "segment/hints.rs",
+            "segment/base.rs",
+        ],
     ),
-    ("files", &["segment/table.rs", "segment/data_file.rs", "value.rs"]),
+    (
+        "files",
+        &["segment/table.rs", "segment/data_file.rs", "value.rs"],
+    ),
     ("shapes", &["segment/"]),
     ("doorway", &["disk/"]),
     (
