@@ -129,7 +129,7 @@ fn fill_and_read(
     results.push(json!({
         "backend": "peercask", "workload": format!("open-{name}"), "n": load.n,
         "key_len": load.key_len, "value_len": load.value_len, "threads": 1,
-        "open_ms": open.as_millis() as u64,
+        "open_ms": open.as_secs_f64() * 1_000.0,
         "allocated_bytes_per_key": held as f64 / load.n as f64,
         "index_bytes_per_key": opened.index_bytes_per_key(),
         "disk_bytes": opened.disk_bytes,

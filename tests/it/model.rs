@@ -29,7 +29,7 @@ enum Step {
     Pass {
         seconds: u16,
     },
-    StepWall {
+    MoveWall {
         seconds: i32,
     },
     Merge,
@@ -53,7 +53,7 @@ fn step() -> impl Strategy<Value = Step> {
         5 => (space.clone(), key).prop_map(|(space, key)| Step::Delete { space, key }),
         3 => proptest::collection::vec(value, 1..8).prop_map(Step::Batch),
         2 => (0..300_u16).prop_map(|seconds| Step::Pass { seconds }),
-        1 => (-4_000..3_000_i32).prop_map(|seconds| Step::StepWall { seconds }),
+        1 => (-4_000..3_000_i32).prop_map(|seconds| Step::MoveWall { seconds }),
         2 => Just(Step::Merge),
         1 => Just(Step::MergeFull),
         1 => Just(Step::Reopen),
@@ -123,7 +123,7 @@ impl World {
             Step::Delete { space, key } => self.delete(*space, *key),
             Step::Batch(items) => self.batch(items),
             Step::Pass { seconds } => self.clock.advance(Duration::from_secs((*seconds).into())),
-            Step::StepWall { seconds } => self.clock.step_wall_ms(i64::from(*seconds) * 1_000),
+            Step::MoveWall { seconds } => self.clock.step_wall_ms(i64::from(*seconds) * 1_000),
             Step::Merge => drop(self.store().merge(Merge::Needed).expect("merges")),
             Step::MergeFull => self.merge_full(),
             Step::Reopen => self.reopen(false),

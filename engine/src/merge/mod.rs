@@ -65,6 +65,9 @@ impl Merger<'_> {
     pub(crate) fn step(&self, report: &mut MergeReport) -> Result<bool> {
         self.log.check_healthy()?;
         let now_ms = self.clock.now_ms();
+        if self.log.writer()?.seal_if_expired(self.log, now_ms)? {
+            self.log.settle()?;
+        }
         let expired = pick::expired(self.log, now_ms);
         if !expired.is_empty() {
             self.drop_expired(now_ms, &expired, report)?;

@@ -1,8 +1,7 @@
-//! The bodies of the fuzz targets: each takes any bytes and panics if the format's code does what
-//! it must not.
+//! The bodies of fuzz targets: each takes any bytes and panics if the format's code does what it
+//! must not.
 //!
-//! Fuzz targets outside the workspace call them with what a fuzzer finds, the tests of each file
-//! with seeded bytes. Where a checksum would keep random bytes out, it is put right first, so that
+//! The tests of each file call them with seeded bytes. Where a checksum would keep random bytes out, it is put right first, so that
 //! what lies behind it is tried too.
 
 use crate::segment::cursor::Cursor;

@@ -183,6 +183,19 @@ impl Writer {
             .is_some_and(|active| active.segment.tail_len() > 0)
     }
 
+    /// Seals the active segment if nothing in it can be visible or needed any more, so that its
+    /// space can come back although nobody writes. True if it was sealed.
+    pub(crate) fn seal_if_expired(&mut self, log: &Base, now_ms: u64) -> Result<bool> {
+        let over = self.active.as_ref().is_some_and(|active| {
+            let summary = &active.summary;
+            summary.records > 0 && summary.max_expiry <= now_ms && summary.max_covers <= now_ms
+        });
+        if over {
+            self.seal(log)?;
+        }
+        Ok(over)
+    }
+
     /// Whether a sealed segment is not known to be on the device.
     pub(crate) fn has_unsettled(&self) -> bool {
         !self.unsynced.is_empty()

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use peercask::{Durability, KeyspaceOptions, Options, Store};
 use serde_json::{Value, json};
 
-use super::{FRUIT, Room, peercask, peercask_fed};
+use super::{FRUIT, Room, peercask};
 
 #[test]
 fn keyspaces_and_stat_tell_what_a_store_holds() {
