@@ -173,7 +173,7 @@ fn plan<'a, 'b>(
     Ok((planned, existed))
 }
 
-/// Room for all, with the space kept for deletes given up if they are all that is asked.
+/// Room for all. On a full disk deletes get some of the space that is kept for them.
 fn make_room(
     log: &Log,
     writer: &mut Writer,
@@ -183,12 +183,19 @@ fn make_room(
 ) -> Result<Room> {
     // The clock is read only if a segment is begun.
     let now_ms = || clock.now_ms();
+    let deletes = ops.iter().all(Op::is_delete);
+    let was_lean = log.is_lean();
+    let refused = || {
+        let what = "the disk is full, and what is left is kept for deletes and merge; free space, \
+                    delete or merge, then try again";
+        Error::new(ErrorKind::StorageFull, what)
+    };
+    if was_lean && !log.take_reserve() && !(deletes && log.spend_lean(bytes_max)) {
+        return Err(refused());
+    }
     match writer.make_room(log, &now_ms, bytes_max) {
-        Err(e)
-            if e.kind() == ErrorKind::StorageFull
-                && ops.iter().all(Op::is_delete)
-                && log.give_up_reserve() =>
-        {
+        Err(e) if e.kind() == ErrorKind::StorageFull && deletes && log.give_up_reserve() => {
+            log.spend_lean(bytes_max);
             writer.make_room(log, &now_ms, bytes_max)
         }
         other => other,

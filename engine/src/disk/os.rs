@@ -133,6 +133,21 @@ impl Disk for OsDisk {
         Ok(Box::new(OsLock { file }))
     }
 
+    #[cfg(target_os = "linux")]
+    fn random(&self, bytes: &mut [u8]) -> io::Result<()> {
+        use rustix::rand::{GetRandomFlags, getrandom};
+        let mut filled = 0;
+        while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match getrandom(rest, GetRandomFlags::empty()) {
+                Ok(n) => filled += n,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(io::Error::from(e)),
+            }
+        }
+        Ok(())
+    }
+
+    #[cfg(not(target_os = "linux"))]
     fn random(&self, bytes: &mut [u8]) -> io::Result<()> {
         getrandom::fill(bytes).map_err(io::Error::other)
     }

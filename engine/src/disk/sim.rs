@@ -153,6 +153,8 @@ pub(crate) struct State {
     names: BTreeMap<String, usize>,
     durable_names: BTreeMap<String, usize>,
     changes: Vec<NameChange>,
+    /// Bytes of named files that fit; no limit if `None`.
+    capacity: Option<usize>,
     /// The operation that brought the disk here, and how many there were.
     pub(crate) last: &'static str,
     pub(crate) operations: u64,
@@ -165,6 +167,7 @@ impl State {
             names: BTreeMap::new(),
             durable_names: BTreeMap::new(),
             changes: Vec::new(),
+            capacity: None,
             last: "start",
             operations: 0,
         }
@@ -193,10 +196,26 @@ impl State {
             names: names.clone(),
             durable_names: names,
             changes: Vec::new(),
+            capacity: None,
             last: "start",
             operations: 0,
         };
         SimDisk::with_state(state, dice.next())
+    }
+
+    /// Fails if `more` bytes do not fit beside the named files.
+    fn check_space(&self, more: usize) -> io::Result<()> {
+        let Some(capacity) = self.capacity else {
+            return Ok(());
+        };
+        let named: BTreeSet<usize> = self.names.values().copied().collect();
+        let len = |inode: usize| self.inodes.get(inode).map_or(0, |file| file.now.len());
+        let used: usize = named.into_iter().map(len).sum();
+        if used + more > capacity {
+            Err(io::Error::from(io::ErrorKind::StorageFull))
+        } else {
+            Ok(())
+        }
     }
 
     fn did(&mut self, what: &'static str) {
@@ -256,6 +275,11 @@ impl SimDisk {
 
     pub(crate) fn set_hook(&self, hook: Option<Hook>) {
         *hold(&self.shared.hook) = hook;
+    }
+
+    /// Bytes that fit on the disk from now on.
+    pub(crate) fn set_capacity(&self, capacity: Option<usize>) {
+        hold(&self.shared.state).capacity = capacity;
     }
 
     pub(crate) fn set_fault(&self, fault: Option<Fault>) {
@@ -433,7 +457,11 @@ impl SimFile {
 
     fn resize(&self, what: &'static str, len: u64) -> io::Result<()> {
         let len = usize::try_from(len).map_err(io::Error::other)?;
+        let grows = len.saturating_sub(self.with(|file| file.now.len())?);
         self.disk.change(what, |state| {
+            if grows > 0 {
+                state.check_space(grows)?;
+            }
             let file = state.inodes.get_mut(self.inode).ok_or_else(not_found)?;
             let before = file.now.len();
             file.now.resize(len, 0);
@@ -450,9 +478,13 @@ impl DiskFile for SimFile {
         let short = hold(&self.disk.shared.dice).below(8) == 0 && bytes.len() > 1;
         let len = if short { bytes.len() / 2 } else { bytes.len() };
         let bytes = bytes.get(..len).unwrap_or_default();
+        let end = at + len;
+        let grows = end.saturating_sub(self.with(|file| file.now.len())?);
         self.disk.change("write", |state| {
+            if grows > 0 {
+                state.check_space(grows)?;
+            }
             let file = state.inodes.get_mut(self.inode).ok_or_else(not_found)?;
-            let end = at + len;
             if file.now.len() < end {
                 file.now.resize(end, 0);
             }

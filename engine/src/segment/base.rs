@@ -2,6 +2,7 @@
 //! the store still takes writes. It holds no lock across any call and knows neither the active
 //! segment (writer) nor the manifest (log).
 
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
@@ -31,6 +32,9 @@ pub(crate) struct Base {
     synced_seq: AtomicU64,
     poison: OnceLock<Error>,
     closed: AtomicBool,
+    /// The reserve was given up; what deletes used of it since.
+    lean: AtomicBool,
+    lean_bytes: AtomicU64,
 }
 
 /// The numbers that a log starts with.
@@ -63,6 +67,8 @@ impl Base {
             synced_seq: AtomicU64::new(start.synced_seq),
             poison: OnceLock::new(),
             closed: AtomicBool::new(false),
+            lean: AtomicBool::new(false),
+            lean_bytes: AtomicU64::new(0),
         }
     }
 
@@ -140,23 +146,49 @@ impl Base {
 
     // ---- space for deletes
 
-    /// Keeps some space aside for deletes on a full disk; does nothing if it is there.
-    pub(crate) fn take_reserve(&self) {
+    /// Keeps some space aside for deletes and merge on a full disk; false if there is none to keep.
+    pub(crate) fn take_reserve(&self) -> bool {
         if self.reserve_bytes == 0 {
-            return;
+            return true;
         }
-        let Ok(file) = self.disk.open(names::RESERVE, How::CreateNew) else {
-            return;
+        let file = match self.disk.open(names::RESERVE, How::CreateNew) {
+            Ok(file) => file,
+            // It is there already.
+            Err(e) => return e.kind() == io::ErrorKind::AlreadyExists,
         };
-        let kept = file.reserve(self.reserve_bytes).and_then(|()| file.len());
-        if kept.is_err() {
-            // Without it deletes may fail on a full disk; nothing else depends on it.
-            let _nothing_kept = self.disk.remove(names::RESERVE);
+        match file.reserve(self.reserve_bytes) {
+            Err(e) if e.kind() != io::ErrorKind::Unsupported => {
+                // Deletes may fail on a full disk without it; nothing else depends on it.
+                let _nothing_kept = self.disk.remove(names::RESERVE);
+                false
+            }
+            Ok(()) | Err(_) => {
+                self.lean_bytes.store(0, Ordering::Release);
+                self.lean.store(false, Ordering::Release);
+                true
+            }
         }
     }
 
-    /// Gives the kept space back to the file system; true if there was some.
+    /// Gives the kept space back to the file system; true if there was some. The store is lean
+    /// until it can be taken again: puts are refused, so that deletes and merge get what it held.
     pub(crate) fn give_up_reserve(&self) -> bool {
-        self.disk.remove(names::RESERVE).is_ok()
+        let given = self.disk.remove(names::RESERVE).is_ok();
+        if given {
+            tracing::warn!("the disk is full: the space kept for deletes and merge is given up");
+            self.lean.store(true, Ordering::Release);
+        }
+        given
+    }
+
+    /// Whether the reserve was given up and could not be taken again yet.
+    pub(crate) fn is_lean(&self) -> bool {
+        self.lean.load(Ordering::Acquire)
+    }
+
+    /// Deletes on a full disk may use half of what the reserve held; the rest is merge's.
+    pub(crate) fn spend_lean(&self, bytes: u64) -> bool {
+        let spent = self.lean_bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
+        spent <= self.reserve_bytes / 2
     }
 }

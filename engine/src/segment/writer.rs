@@ -124,7 +124,7 @@ impl Writer {
             .active
             .as_mut()
             .expect("made just now, or there before");
-        active.reserve(max)?;
+        active.reserve(max, log.is_lean())?;
         Ok(Room {
             segment: active.segment.clone(),
             offset: active.end,
@@ -397,13 +397,16 @@ impl Writer {
 }
 
 impl Active {
-    /// Reserves blocks for `max` bytes more, and some ahead.
-    fn reserve(&mut self, max: u64) -> Result<()> {
+    /// Reserves blocks for `max` bytes more, and some ahead unless space is short.
+    fn reserve(&mut self, max: u64, exactly: bool) -> Result<()> {
         let need = self.end + max;
         if need <= self.reserved {
             return Ok(());
         }
-        let step = (self.reserved / 2).clamp(RESERVE_STEP_MIN, RESERVE_STEP_MAX);
+        let step = match exactly {
+            true => 0,
+            false => (self.reserved / 2).clamp(RESERVE_STEP_MIN, RESERVE_STEP_MAX),
+        };
         let ahead = (need + step).min(self.capacity.max(need));
         let result = self.file.reserve(ahead).map(|()| ahead);
         let result = match result {

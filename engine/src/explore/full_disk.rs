@@ -1,0 +1,107 @@
+//! A disk that runs full and gets space back: contract 6, step by step.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::core::Core;
+use crate::disk::Disk;
+use crate::disk::sim::{Dice, Loss, SimDisk};
+use crate::error::ErrorKind;
+use crate::handle::Handle;
+use crate::keyspace::Keyspace;
+use crate::merge::Merge;
+use crate::options::{Durability, KeyspaceOptions, Options, Write};
+use crate::segment::names;
+use crate::store::Store;
+
+const CAPACITY: usize = 600 << 10;
+
+fn open(disk: &SimDisk) -> Store {
+    let options = Options::default()
+        .segment_bytes(64 << 10)
+        .buffer_bytes(4_096)
+        .reserve_bytes(96 << 10)
+        .recovery_threads(1)
+        .background(false);
+    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+    let lock = disk.lock(names::LOCK).expect("free");
+    let core = Core::open(PathBuf::from("simulated"), &disk, lock, options).expect("opens");
+    Store::of(Handle::new(core))
+}
+
+fn key(i: usize) -> String {
+    format!("key-{i:05}")
+}
+
+/// Puts until the disk is full; how many were taken.
+fn fill(keyspace: &Keyspace, from: usize, how: Durability) -> usize {
+    for i in from.. {
+        let put = keyspace.put_with(key(i), [7; 900], Write::new().durability(how));
+        match put.and_then(|commit| commit.wait()) {
+            Ok(_) => {}
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::StorageFull, "{error}");
+                return i;
+            }
+        }
+    }
+    unreachable!("the disk has an end")
+}
+
+fn check(keyspace: &Keyspace, present: std::ops::Range<usize>, absent: std::ops::Range<usize>) {
+    for i in present {
+        assert!(keyspace.contains(key(i)).expect("readable"), "{i} is there");
+    }
+    for i in absent {
+        assert!(!keyspace.contains(key(i)).expect("readable"), "{i} is not");
+    }
+}
+
+fn full_and_back(how: Durability) {
+    let disk = SimDisk::new(3);
+    let store = open(&disk);
+    let keyspace = store.keyspace("k", KeyspaceOptions::hash()).expect("made");
+    disk.set_capacity(Some(CAPACITY));
+    let taken = fill(&keyspace, 0, how);
+    assert!(taken > 100, "{taken}");
+    // What was refused is not there, what was taken is, and it stays so when asked again.
+    check(&keyspace, 0..taken, taken..taken + 3);
+    assert_eq!(fill(&keyspace, taken, how), taken);
+
+    // Deletes go on, merge gives the space back, writes resume without a reopen.
+    let gone = taken / 2;
+    for i in 0..gone {
+        assert!(
+            keyspace.delete(key(i)).expect("the reserve is for deletes"),
+            "{i}"
+        );
+    }
+    store.merge(Merge::Needed).expect("merge goes on");
+    check(&keyspace, gone..taken, 0..gone);
+    let more = fill(&keyspace, taken, how);
+    assert!(more > taken + 50, "writes resume: {taken} then {more}");
+    check(&keyspace, gone..more, more..more + 3);
+
+    // A kill on the full disk, and a reopen on the full disk.
+    store.sync().expect("synced");
+    let after = disk.state().after_cut(&mut Dice::new(5), Loss::Nothing);
+    after.set_capacity(Some(CAPACITY));
+    let store = open(&after);
+    let keyspace = store.existing_keyspace("k").expect("there");
+    check(&keyspace, gone..more, 0..gone);
+}
+
+#[test]
+fn a_full_disk_refuses_puts_takes_deletes_and_heals_with_buffered_writes() {
+    full_and_back(Durability::Buffered);
+}
+
+#[test]
+fn a_full_disk_refuses_puts_takes_deletes_and_heals_with_kernel_writes() {
+    full_and_back(Durability::Kernel);
+}
+
+#[test]
+fn a_full_disk_refuses_puts_takes_deletes_and_heals_with_device_writes() {
+    full_and_back(Durability::Device);
+}
