@@ -110,8 +110,9 @@ impl Core {
         how: Merge,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<MergeReport> {
-        self.log.check_open()?;
         let _one_at_a_time = lock(&self.merging);
+        // Asked under the lock that close takes: what runs after it would be another's store.
+        self.log.check_open()?;
         self.settle()?;
         self.merger(&|_| true).run(how, progress)
     }
@@ -238,12 +239,12 @@ impl Core {
     }
 
     fn work(&self, bell: &Bell) -> Result<()> {
-        self.log.check_open()?;
-        self.log.check_healthy()?;
         // A merge that was called for does the same work: no need to wait for it.
         let Ok(_one_at_a_time) = self.merging.try_lock() else {
             return Ok(());
         };
+        self.log.check_open()?;
+        self.log.check_healthy()?;
         self.settle()?;
         self.log.take_reserve();
         let watch = Stopwatch::start();
@@ -264,9 +265,16 @@ impl Core {
         Ok(())
     }
 
-    /// Held while a keyspace is looked for, made or dropped.
-    pub(crate) fn keyspace_changes(&self) -> MutexGuard<'_, ()> {
+    /// Held while a keyspace is made or dropped; close waits for it.
+    fn keyspace_changes(&self) -> MutexGuard<'_, ()> {
         lock(&self.keyspace_changes)
+    }
+
+    /// The right to change the catalog of a store that is still open.
+    pub(crate) fn catalog_turn(&self) -> Result<MutexGuard<'_, ()>> {
+        let turn = self.keyspace_changes();
+        self.log.check_open()?;
+        Ok(turn)
     }
 
     pub(crate) fn note_background(&self, what: &str) {
@@ -286,6 +294,7 @@ impl Core {
             return Ok(());
         }
         lock(&self.threads).clear();
+        let _no_keyspace_is_made = self.keyspace_changes();
         let _no_merge_runs = lock(&self.merging);
         let result = self.seal_all();
         *lock(&self.lock) = None;

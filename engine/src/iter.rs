@@ -41,6 +41,8 @@ pub struct Walk {
     /// The table before and after the part was listed: each location is in one of them.
     tables: [Arc<Slots>; 2],
     locations: std::vec::IntoIter<Location>,
+    /// The store or keyspace went away.
+    failed: bool,
 }
 
 /// The bounds of all keys that start with `prefix`.
@@ -168,16 +170,21 @@ impl Walk {
             part: 0,
             tables,
             locations: Vec::new().into_iter(),
+            failed: false,
         }
     }
 
-    fn next_location(&mut self) -> Option<Location> {
+    fn next_location(&mut self) -> Result<Option<Location>> {
         loop {
             if let Some(location) = self.locations.next() {
-                return Some(location);
+                return Ok(Some(location));
             }
+            // Of a dropped keyspace merge forgets the entries: they may point nowhere.
+            check(&self.handle, &self.space)?;
             let before = self.handle.log.table.load_full();
-            let locations = self.space.keydir.hash_part(self.part)?;
+            let Some(locations) = self.space.keydir.hash_part(self.part) else {
+                return Ok(None);
+            };
             self.tables = [before, self.handle.log.table.load_full()];
             // A segment that came and went between the two: the part is listed again.
             if locations
@@ -188,6 +195,12 @@ impl Walk {
                 self.locations = locations.into_iter();
             }
         }
+    }
+
+    /// Tells the error once; there is nothing after it.
+    fn end_with(&mut self, error: Error) -> Option<Result<Entry>> {
+        let first = !std::mem::replace(&mut self.failed, true);
+        first.then_some(Err(error))
     }
 
     fn segment(&self, location: Location) -> Option<&Arc<Segment>> {
@@ -214,7 +227,10 @@ impl Iterator for Walk {
             return iter.next();
         }
         loop {
-            let location = self.next_location()?;
+            let location = match self.next_location() {
+                Ok(location) => location?,
+                Err(error) => return self.end_with(error),
+            };
             match self.read(location) {
                 Ok(Some(record)) => return Some(Ok(entry_of(&record))),
                 Ok(None) => {}

@@ -3,7 +3,7 @@
 //! merge retires in between is still readable here; only a segment younger than the table sends
 //! the reader round once more.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::keydir::space::Space;
 use crate::segment::base::Base;
 use crate::segment::data_file::Record;
@@ -113,6 +113,10 @@ pub(crate) fn find_prior(
 }
 
 fn lost(space: &Space) -> Error {
+    if space.is_dropped() {
+        let gone = format!("keyspace '{}' was dropped", space.entry.name);
+        return Error::new(ErrorKind::NotFound, gone);
+    }
     Error::corrupted(
         &space.entry.name,
         0,

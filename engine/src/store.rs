@@ -84,7 +84,7 @@ impl Store {
         self.handle.log.check_open()?;
         check_name(name)?;
         let ttl_ms = ttl_ms(options.default_ttl)?;
-        let _one_at_a_time = self.handle.keyspace_changes();
+        let _one_at_a_time = self.handle.catalog_turn()?;
         if let Some(space) = self.handle.spaces.by_name(name) {
             return same_options(&space.entry, options, ttl_ms).map(|()| self.wrap(space));
         }
@@ -127,7 +127,7 @@ impl Store {
     /// `StorageFull`, `Poisoned`, `Closed`, `Io`; the keyspace is still there then.
     pub fn drop_keyspace(&self, name: &str) -> Result<bool> {
         self.handle.log.check_open()?;
-        let _one_at_a_time = self.handle.keyspace_changes();
+        let _one_at_a_time = self.handle.catalog_turn()?;
         let Some(space) = self.handle.spaces.by_name(name) else {
             return Ok(false);
         };
@@ -218,7 +218,7 @@ impl Store {
     /// # Errors
     /// As [`Store::sync`]: the new time is written to the manifest.
     pub fn confirm_clock(&self) -> Result<()> {
-        self.handle.log.check_open()?;
+        let _one_at_a_time = self.handle.catalog_turn()?;
         self.handle.clock.confirm();
         self.handle
             .log

@@ -2,6 +2,7 @@
 //! Open succeeds, no value comes out that was not written for that key, a flipped byte costs at
 //! most the record that it hit, and nothing is lost in silence.
 
+mod chance;
 mod files;
 mod flips;
 

@@ -245,12 +245,12 @@ fn run(durability: Durability, changes: u64, merges_by_call: bool) {
 
 #[test]
 fn eight_threads_against_rotation_and_merge_with_kernel_writes() {
-    run(Durability::Kernel, rounds(3_000), false);
+    run(Durability::Kernel, rounds(8_000), false);
 }
 
 #[test]
 fn eight_threads_against_rotation_and_merge_with_buffered_writes() {
-    run(Durability::Buffered, rounds(3_000), false);
+    run(Durability::Buffered, rounds(8_000), false);
 }
 
 #[test]

@@ -18,6 +18,7 @@ use crate::segment::data_file::Segment;
 use crate::segment::location::SegmentId;
 use crate::segment::manifest::{Manifest, SegmentEntry};
 use crate::segment::names;
+use crate::segment::sync_gate::SyncGate;
 use crate::segment::writer::Writer;
 
 /// The set of segments and the one place that appends to it.
@@ -27,9 +28,8 @@ pub(crate) struct Log {
     writer: Mutex<Writer>,
     /// Guards the manifest's own part and the writing of its files.
     catalog: Mutex<Catalog>,
-    /// Held by the one who syncs for all: the leader. Who waits for it is mostly done when it
-    /// gets it, since the leader covered what had been appended before.
-    leader: Mutex<()>,
+    /// Who syncs for all, and who waits for it.
+    gate: SyncGate,
     /// What the last manifest knew of the table.
     manifest_state: AtomicU64,
     /// The store time that the last manifest carries; 0 if this handle wrote none.
@@ -51,7 +51,7 @@ impl Log {
             base,
             writer: Mutex::new(writer),
             catalog: Mutex::new(catalog),
-            leader: Mutex::new(()),
+            gate: SyncGate::default(),
             manifest_state: AtomicU64::new(state),
             manifest_time_ms: AtomicU64::new(0),
         }
@@ -80,11 +80,12 @@ impl Log {
     /// syncs: the sync before is the window in which the next group gathers.
     pub(crate) fn sync_until(&self, seq: u64) -> Result<()> {
         while self.synced_seq() < seq && !mutant::is_on(Mutant::AcknowledgedBeforeSync) {
-            let _leader = self.leader.lock().unwrap_or_else(PoisonError::into_inner);
-            if self.synced_seq() >= seq {
-                break;
-            }
+            let Some(turn) = self.gate.lead_or_wait(|| self.synced_seq() >= seq) else {
+                continue;
+            };
+            self.check_healthy()?;
             let result = self.sync_turn();
+            drop(turn);
             // Bytes that others hold back in memory are no concern of one who is synced.
             if self.synced_seq() < seq {
                 result?;
@@ -102,14 +103,14 @@ impl Log {
     /// Brings sealed segments to the device, footers included, so that merge and the manifest may
     /// take them for what they are.
     pub(crate) fn settle(&self) -> Result<()> {
-        let _leader = self.leader.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.gate.lead();
         if self.writer_for_close().has_unsettled() {
             self.sync_turn()?;
         }
         Ok(())
     }
 
-    /// One sync, under the leader's lock. Older segments first: what a later record builds on
+    /// One sync, by the one who leads. Older segments first: what a later record builds on
     /// must not be lost before it. A failure poisons the store, since nobody can tell afterwards
     /// what the device holds.
     fn sync_turn(&self) -> Result<()> {

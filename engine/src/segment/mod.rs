@@ -24,5 +24,6 @@ pub(crate) mod names;
 pub(crate) mod record;
 pub(crate) mod scan;
 pub(crate) mod sealed_end;
+pub(crate) mod sync_gate;
 pub(crate) mod table;
 pub(crate) mod writer;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use peercask::{Durability, KeyspaceOptions, Merge, Store, Write};
 
-use crate::support::{Place, Rng, contents, hash, segments, wait_until};
+use crate::history::records;
+use crate::support::{Place, Rng, contents, delete_hints, hash, ordered, segments, wait_until};
 
 /// Length of all segment files as the file system tells it.
 fn bytes_of_segments(place: &Place) -> u64 {
@@ -151,4 +152,93 @@ fn a_merge_says_what_it_did() {
         after.merges >= 1 && after.disk_bytes < before.disk_bytes,
         "{after:?}"
     );
+}
+
+/// Bytes of live records, tombstones and all records, counted from the files.
+fn recount(place: &Place, store: &Store) -> (u64, u64, u64) {
+    let (mut live, mut tombstones, mut all) = (0, 0, 0);
+    let current = |id: u32, key: &[u8]| {
+        let info = store.keyspaces().into_iter().find(|info| info.id == id)?;
+        let keyspace = store.existing_keyspace(&info.name).expect("listed");
+        keyspace.entry(key).expect("read").map(|entry| entry.seq.0)
+    };
+    for name in segments(place.path()) {
+        for record in records(place.path(), &name) {
+            all += record.len;
+            if record.kind == "tombstone" {
+                tombstones += record.len;
+            } else if current(record.keyspace_id, &record.key) == Some(record.seq) {
+                live += record.len;
+            }
+        }
+    }
+    (live, tombstones, all)
+}
+
+#[test]
+fn the_sizes_in_stats_are_those_of_the_files() {
+    let place = Place::new();
+    let mut rng = Rng::new(0x57A7);
+    for life in 0..24 {
+        let store = place.open();
+        let spaces = [hash(&store, "flat"), ordered(&store, "sorted")];
+        for _ in 0..rng.below(80) {
+            let (space, key) = (&spaces[rng.index(2)], format!("key {}", rng.below(30)));
+            if rng.below(3) == 0 {
+                space.delete(key).expect("deleted");
+            } else {
+                space.put(key, vec![b'v'; rng.index(200)]).expect("put");
+            }
+        }
+        let check = |what: &str| {
+            let stats = store.stats();
+            let (live, tombstones, all) = recount(&place, &store);
+            assert_eq!(
+                stats.live_bytes, live,
+                "life {life} {what}: live, {stats:?}"
+            );
+            assert_eq!(
+                stats.tombstone_bytes, tombstones,
+                "life {life} {what}: tombstones"
+            );
+            assert_eq!(
+                stats.dead_bytes,
+                all - live - tombstones,
+                "life {life} {what}: dead"
+            );
+            assert_eq!(
+                stats.keys,
+                contents(&store).len() as u64,
+                "life {life} {what}: keys"
+            );
+            let of_spaces: u64 = store.keyspaces().iter().map(|info| info.live_bytes).sum();
+            assert_eq!(of_spaces, live, "life {life} {what}: by keyspace");
+        };
+        check("written");
+        match life % 4 {
+            1 => drop(store.merge(Merge::Needed).expect("merged")),
+            3 if life % 8 == 3 => drop(store.merge(Merge::Full).expect("merged")),
+            _ => {}
+        }
+        check("merged");
+        drop(spaces);
+        store.close().expect("closed");
+        if life % 3 == 0 {
+            delete_hints(place.path());
+        }
+        let store = place.open();
+        let stats = store.stats();
+        let (live, tombstones, all) = recount(&place, &store);
+        let counted = (stats.live_bytes, stats.tombstone_bytes, stats.dead_bytes);
+        assert_eq!(
+            counted,
+            (live, tombstones, all - live - tombstones),
+            "life {life} reopened"
+        );
+        let on_disk = bytes_of_segments(&place);
+        assert_eq!(
+            stats.disk_bytes, on_disk,
+            "life {life}: every byte of the files is told"
+        );
+    }
 }

@@ -1,0 +1,141 @@
+//! The hand-over of group commit: one thread leads and syncs for all who wait; when it is done
+//! they wake together, and the next of them whose write came too late leads the next group.
+//! It knows neither the log nor what a sync is.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::clock::Stopwatch;
+
+/// The leader waits this part of the last sync's time for writers to come back, at most.
+const GATHER_PART: u32 = 8;
+
+/// Lets one thread lead at a time.
+#[derive(Default)]
+pub(crate) struct SyncGate {
+    /// Guards who leads and who waits; not held during a sync.
+    state: Mutex<State>,
+    done: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    leading: bool,
+    /// Threads that wait for the turn under way or the next.
+    waiting: usize,
+    /// How many threads the last turn served, and how long it took.
+    last_group: usize,
+    last_turn: Duration,
+}
+
+/// The right to sync; given back when dropped.
+pub(crate) struct Turn<'a> {
+    gate: &'a SyncGate,
+    watch: Stopwatch,
+    group: usize,
+}
+
+impl SyncGate {
+    /// The next turn, or `None` when a turn ended meanwhile and the caller should look again.
+    /// `is_done` is asked under the gate's lock.
+    pub(crate) fn lead_or_wait(&self, is_done: impl Fn() -> bool) -> Option<Turn<'_>> {
+        let mut state = self.lock();
+        if is_done() {
+            return None;
+        }
+        if !state.leading {
+            state.leading = true;
+            return Some(self.begin(state));
+        }
+        state.waiting += 1;
+        let mut state = self
+            .done
+            .wait(state)
+            .unwrap_or_else(PoisonError::into_inner);
+        state.waiting -= 1;
+        None
+    }
+
+    /// Waits for the turn however long it takes.
+    pub(crate) fn lead(&self) -> Turn<'_> {
+        let state = self.lock();
+        let waited = self.done.wait_while(state, |state| state.leading);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+        state.leading = true;
+        Turn {
+            gate: self,
+            watch: Stopwatch::start(),
+            group: 1,
+        }
+    }
+
+    /// Waits a little for those whom the last turn served, who are likely to come back; never
+    /// when it served one alone.
+    fn begin<'a>(&'a self, state: MutexGuard<'a, State>) -> Turn<'a> {
+        let (expected, patience) = (state.last_group, state.last_turn / GATHER_PART);
+        let mut group = state.waiting + 1;
+        drop(state);
+        let gather = Stopwatch::start();
+        while group < expected && gather.elapsed() < patience {
+            std::thread::yield_now();
+            group = self.lock().waiting + 1;
+        }
+        Turn {
+            gate: self,
+            watch: Stopwatch::start(),
+            group,
+        }
+    }
+
+    // Nothing that can panic runs under this lock.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut state = self.gate.lock();
+        state.leading = false;
+        state.last_group = self.group;
+        state.last_turn = self.watch.elapsed();
+        drop(state);
+        self.gate.done.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    #[test]
+    fn all_who_wait_are_served_and_no_two_lead_at_once() {
+        let gate = SyncGate::default();
+        let (asked, served, leaders) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        let turns = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        let mine = asked.fetch_add(1, Ordering::SeqCst) + 1;
+                        let is_done = || served.load(Ordering::SeqCst) >= mine;
+                        while !is_done() {
+                            let Some(_turn) = gate.lead_or_wait(is_done) else {
+                                continue;
+                            };
+                            assert_eq!(leaders.fetch_add(1, Ordering::SeqCst), 0);
+                            let target = asked.load(Ordering::SeqCst);
+                            std::thread::yield_now();
+                            served.fetch_max(target, Ordering::SeqCst);
+                            leaders.fetch_sub(1, Ordering::SeqCst);
+                            turns.fetch_add(1, Ordering::SeqCst);
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(served.load(Ordering::SeqCst), 1_600);
+        assert!(turns.load(Ordering::SeqCst) <= 1_600);
+    }
+}
