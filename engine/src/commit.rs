@@ -165,8 +165,8 @@ fn plan<'a, 'b>(
             }
             None => true,
         });
-        // An expired version stays hidden by its own expiry: no tombstone is needed for it.
-        if !op.is_delete() || existed {
+        // An expired version gets its tombstone too: a clock set back must not undo the delete.
+        if !op.is_delete() || prior.is_some() {
             planned.push(Planned { op, prior });
         }
     }

@@ -27,6 +27,9 @@ const WORK_INTERVAL: Duration = Duration::from_secs(1);
 /// And while there is none.
 const IDLE_INTERVAL: Duration = Duration::from_secs(10);
 
+/// After a kill, store time may start again at most this far back: ten minutes.
+const TIME_SLACK_MS: u64 = 600_000;
+
 /// What handles share.
 pub(crate) struct Core {
     pub(crate) dir: PathBuf,
@@ -37,6 +40,8 @@ pub(crate) struct Core {
     pub(crate) recovery: RecoveryReport,
     /// Held by the one merge that runs at a time.
     merging: Mutex<()>,
+    /// Somebody waits for a merge under way to end: it need not keep its rate.
+    merge_wanted: AtomicBool,
     /// Held while a keyspace is made or dropped, so that two callers do not make one twice.
     keyspace_changes: Mutex<()>,
     /// Bytes wait in memory, or a weaker write for its sync.
@@ -66,6 +71,7 @@ impl Core {
             clock: recovered.clock,
             recovery: recovered.report,
             merging: Mutex::new(()),
+            merge_wanted: AtomicBool::new(false),
             keyspace_changes: Mutex::new(()),
             flusher_rung: AtomicBool::new(false),
             unsynced_since: Mutex::new(None),
@@ -110,11 +116,14 @@ impl Core {
         how: Merge,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<MergeReport> {
+        self.merge_wanted.store(true, Ordering::Release);
         let _one_at_a_time = lock(&self.merging);
+        self.merge_wanted.store(false, Ordering::Release);
         // Asked under the lock that close takes: what runs after it would be another's store.
         self.log.check_open()?;
         self.settle()?;
-        self.merger(&|_| true).run(how, progress)
+        self.merger(&|_| self.log.check_open().is_ok())
+            .run(how, progress)
     }
 
     fn merger<'a>(&'a self, pace: &'a dyn Fn(u64) -> bool) -> Merger<'a> {
@@ -247,6 +256,10 @@ impl Core {
         self.log.check_healthy()?;
         self.settle()?;
         self.log.take_reserve();
+        let now_ms = self.clock.now_ms();
+        if self.log.manifest_time_is_stale(now_ms, TIME_SLACK_MS) {
+            self.log.update_catalog(now_ms, |_| Ok(()))?;
+        }
         let watch = Stopwatch::start();
         let spent = std::sync::atomic::AtomicU64::new(0);
         let pace = |bytes: u64| {
@@ -255,7 +268,12 @@ impl Core {
                 Duration::from_secs_f64(spent as f64 / rate as f64)
             });
             match due.checked_sub(watch.elapsed()) {
-                Some(ahead) if ahead > Duration::from_millis(1) => bell.rest(ahead),
+                Some(ahead)
+                    if ahead > Duration::from_millis(1)
+                        && !self.merge_wanted.load(Ordering::Acquire) =>
+                {
+                    bell.rest(ahead.min(WORK_INTERVAL))
+                }
                 _ => !bell.is_stopping(),
             }
         };
@@ -307,7 +325,7 @@ impl Core {
         self.log.writer_for_close().seal(&self.log)?;
         self.settle()?;
         let now_ms = self.clock.now_ms();
-        if self.log.manifest_time_is_stale(now_ms) {
+        if self.log.manifest_time_is_stale(now_ms, 0) {
             // Store time does not run backwards across a reopen either.
             self.log.update_catalog(now_ms, |_| Ok(()))?;
         }

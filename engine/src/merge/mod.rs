@@ -21,6 +21,7 @@ use context::is_damaged;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::MergeReport;
 use crate::segment::data_file::Segment;
+use crate::segment::hints;
 use crate::stats::Progress;
 
 /// How much [`Store::merge`](crate::Store::merge) does.
@@ -86,7 +87,12 @@ impl Merger<'_> {
         expired: &[Arc<Segment>],
         report: &mut MergeReport,
     ) -> Result<()> {
-        publish::retire(self, now_ms, expired, publish::entries_of(self, expired)?)?;
+        let entries = publish::entries_of(self, expired)?;
+        if expired.iter().any(|segment| is_damaged(segment)) {
+            // Found only now; the next step picks without it.
+            return Ok(());
+        }
+        publish::retire(self, now_ms, expired, entries)?;
         self.log.counters.reclaims.add(1);
         report.segments_dropped += expired.len() as u64;
         report.bytes_in += expired
@@ -101,6 +107,11 @@ impl Merger<'_> {
     fn merge(&self, mut inputs: Vec<Arc<Segment>>, report: &mut MergeReport) -> Result<bool> {
         while !inputs.is_empty() {
             let now_ms = self.clock.now_ms();
+            // Asking for the hints may find an input damaged.
+            for input in &inputs {
+                hints::of(self.log, input)?;
+            }
+            inputs.retain(|input| !is_damaged(input));
             let decided = decide::decide(self, &inputs, now_ms)?;
             match copy::copy(self, &inputs, &decided, now_ms) {
                 Ok(copied) => {

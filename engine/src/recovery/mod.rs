@@ -97,13 +97,19 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Options) -> Result<Recovered>
 /// opening: the files as repaired say the same, and the next open decides alike.
 fn write_down(recovered: &Recovered) -> Result<()> {
     let now_ms = recovered.clock.now_ms();
-    let written = recovered.log.update_catalog(now_ms, |_| Ok(()));
-    match written.and_then(|()| recovered.log.remove_files()) {
+    let write = || recovered.log.update_catalog(now_ms, |_| Ok(()));
+    match write() {
         Err(error) if error.kind() == ErrorKind::StorageFull && !recovered.report.created => {
-            tracing::warn!(%error, "opened without writing the manifest");
+            // Removing needs no space and may give some. What was cut must be gone before anything
+            // is written behind it.
+            recovered.log.remove_files()?;
+            if let Err(error) = write() {
+                tracing::warn!(%error, "opened without writing the manifest");
+            }
             Ok(())
         }
-        other => other,
+        Err(error) => Err(error),
+        Ok(()) => recovered.log.remove_files(),
     }
 }
 
@@ -120,7 +126,8 @@ fn build(
     let settled = files::remove_leftovers(&**disk, &manifest, listing, &sources, report)?;
     let mut loaded = load::all(&**disk, &manifest, sources, options, report)?;
     let end = tail::find_end(&manifest, &mut loaded, report);
-    let unclean = loaded.iter().any(|segment| !segment.listed_sealed);
+    let unclean = loaded.iter().any(|segment| !segment.listed_sealed)
+        || manifest.segments.iter().any(|entry| !entry.sealed);
     *must_write |= unclean || report.manifest_rebuilt || settled;
     let empty = repair::end_of_log(&**disk, &mut loaded, report)?;
     for segment in loaded.iter_mut().filter(|segment| segment.hint.is_none()) {
@@ -209,8 +216,8 @@ impl Numbers {
             .map(|s| s.header.created_ms.max(s.mark_time_ms));
         let high = end.last_seq.max(manifest.seq_high);
         Numbers {
-            next_segment: manifest.next_segment.max(highest + 1),
-            next_seq: if unclean { high + SEQ_JUMP } else { high + 1 },
+            next_segment: manifest.next_segment.max(highest.saturating_add(1)),
+            next_seq: high + if unclean { SEQ_JUMP } else { 1 },
             time_ms: times.fold(manifest.time_ms, u64::max),
         }
     }

@@ -52,7 +52,7 @@ pub(super) fn find_end(
     } else {
         manifest.seq_high.max(last_seq)
     };
-    let voids = void_from(loaded, synced_seq);
+    let voids = void_from(loaded);
     for (segment, void_above) in loaded.iter_mut().zip(voids) {
         report.records += segment.summary.records;
         if !segment.listed_sealed && segment.header.kind == SegmentKind::Merged {
@@ -98,8 +98,8 @@ fn synced_mark(manifest: &Manifest, loaded: &[Loaded]) -> u64 {
 }
 
 /// For each segment the seq above which a later segment's header says that nothing counts: the
-/// remains of an append that failed. Never below the synced mark.
-fn void_from(loaded: &[Loaded], synced_seq: u64) -> Vec<u64> {
+/// remains of an append that failed.
+fn void_from(loaded: &[Loaded]) -> Vec<u64> {
     let mut lowest = u64::MAX;
     let mut voids: Vec<u64> = loaded
         .iter()
@@ -107,7 +107,7 @@ fn void_from(loaded: &[Loaded], synced_seq: u64) -> Vec<u64> {
         .map(|segment| {
             let here = lowest;
             if !segment.listed_sealed && segment.header.kind == SegmentKind::User {
-                lowest = lowest.min(segment.header.prior_seq.max(synced_seq));
+                lowest = lowest.min(segment.header.prior_seq);
             }
             here
         })
@@ -186,9 +186,12 @@ impl Walk {
                 batch_start = None;
             }
             let value_ok = value_ok || mutant::is_on(Mutant::ValueNotChecked);
-            self.ended |= !value_ok && seq > self.synced_seq;
             // What a failed append left ends its segment, not the log: that went on in the next.
-            if self.ended || seq > void_above {
+            if seq > void_above {
+                break;
+            }
+            self.ended |= !value_ok && seq > self.synced_seq;
+            if self.ended {
                 break;
             }
             if !value_ok {

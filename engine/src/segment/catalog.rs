@@ -71,17 +71,36 @@ pub(crate) fn read(disk: &dyn Disk, present: &[String]) -> Result<Found> {
     Ok(found)
 }
 
+/// Why a manifest was not written.
+pub(crate) enum NotWritten {
+    /// Nothing changed: both copies are the old ones.
+    Before(Error),
+    /// The new one may count after a crash, or may not.
+    Halfway(Error),
+}
+
 /// Writes both copies, a before b: each is whole or the old one at any moment, and one damaged
-/// file never takes anything with it.
-pub(crate) fn write(disk: &dyn Disk, manifest: &Manifest) -> Result<u64> {
+/// file never takes anything with it. Both are ready under temporary names before the first gets
+/// its own, so that a full disk changes nothing.
+pub(crate) fn write(disk: &dyn Disk, manifest: &Manifest) -> std::result::Result<u64, NotWritten> {
     let bytes = manifest.encode();
-    for copy in [ManifestCopy::A, ManifestCopy::B] {
-        replace_file(disk, names::manifest(copy), &bytes)?;
-        if mutant::is_on(Mutant::ManifestNameNotSynced) {
-            continue;
+    let copies = [ManifestCopy::A, ManifestCopy::B].map(names::manifest);
+    for name in copies {
+        if let Err(error) = write_temporary(disk, name, &bytes) {
+            for name in copies {
+                // What stays is removed at the next open.
+                let _first_error_counts = disk.remove(&names::temporary(name));
+            }
+            return Err(NotWritten::Before(error));
         }
-        disk.sync_dir()
-            .map_err(|e| Error::io("sync the directory", names::manifest(copy), e))?;
+    }
+    for name in copies {
+        let named = disk.rename(&names::temporary(name), name);
+        named.map_err(|e| NotWritten::Halfway(Error::io("rename into place", name, e)))?;
+        if !mutant::is_on(Mutant::ManifestNameNotSynced) {
+            let synced = disk.sync_dir();
+            synced.map_err(|e| NotWritten::Halfway(Error::io("sync the directory", name, e)))?;
+        }
     }
     Ok(2 * wide(bytes.len()))
 }
@@ -90,27 +109,28 @@ pub(crate) fn write(disk: &dyn Disk, manifest: &Manifest) -> Result<u64> {
 /// synced yet.
 pub(crate) fn replace_file(disk: &dyn Disk, name: &str, bytes: &[u8]) -> Result<()> {
     let temporary = names::temporary(name);
-    let file = disk
-        .open(&temporary, How::Replace)
-        .map_err(|e| Error::io("create a temporary file", &temporary, e))?;
-    let written = write_all_at(&*file, bytes, 0)
-        .map_err(|e| Error::io("write", &temporary, e))
-        .and_then(|()| {
-            if mutant::is_on(Mutant::ReplacementNotSynced) {
-                return Ok(());
-            }
-            file.sync_data()
-                .map_err(|e| Error::io("sync", &temporary, e))
-        })
-        .and_then(|()| {
-            disk.rename(&temporary, name)
-                .map_err(|e| Error::io("rename into place", name, e))
-        });
+    let written = write_temporary(disk, name, bytes).and_then(|()| {
+        let named = disk.rename(&temporary, name);
+        named.map_err(|e| Error::io("rename into place", name, e))
+    });
     if written.is_err() {
         // It is removed at the next open if it cannot be now; the first error is what matters.
         let _first_error_counts = disk.remove(&temporary);
     }
     written
+}
+
+/// Writes and syncs the file that is to become `name`.
+fn write_temporary(disk: &dyn Disk, name: &str, bytes: &[u8]) -> Result<()> {
+    let temporary = names::temporary(name);
+    let file = disk.open(&temporary, How::Replace);
+    let file = file.map_err(|e| Error::io("create a temporary file", &temporary, e))?;
+    write_all_at(&*file, bytes, 0).map_err(|e| Error::io("write", &temporary, e))?;
+    if mutant::is_on(Mutant::ReplacementNotSynced) {
+        return Ok(());
+    }
+    file.sync_data()
+        .map_err(|e| Error::io("sync", &temporary, e))
 }
 
 /// The refusal of files that a newer release wrote.

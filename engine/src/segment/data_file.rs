@@ -437,7 +437,7 @@ impl Segment {
 
     /// About how many live bytes have expired by `now_ms`.
     pub(crate) fn expired_bytes(&self, now_ms: u64) -> u64 {
-        lock(&self.live).expired(now_ms, self.header.created_ms)
+        lock(&self.live).expired(now_ms)
     }
 
     /// Bytes of records, whatever their state.

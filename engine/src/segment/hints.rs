@@ -33,7 +33,11 @@ pub(crate) fn of(base: &Base, segment: &Segment) -> Result<Arc<SegmentHint>> {
     let binding = hinting::binding(&segment.header, &sealed.summary, &base.secret);
     let hint = match read(base, segment, &binding) {
         Some(hint) => hint,
-        None => build(base, segment, sealed.summary.data_len, &binding)?,
+        None => {
+            let built = build(base, segment, sealed.summary.data_len, &binding)?;
+            // Mapped from its file it costs no memory of ours.
+            read(base, segment, &binding).unwrap_or(built)
+        }
     };
     Ok(segment.hint.get_or_init(|| Arc::new(hint)).clone())
 }

@@ -13,7 +13,7 @@ use crate::disk::How;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mutant::{self, Mutant};
 use crate::segment::base::Base;
-use crate::segment::catalog::{self, Catalog};
+use crate::segment::catalog::{self, Catalog, NotWritten};
 use crate::segment::data_file::Segment;
 use crate::segment::location::SegmentId;
 use crate::segment::manifest::{Manifest, SegmentEntry};
@@ -139,8 +139,7 @@ impl Log {
             self.counters.syncs.add(1);
         }
         if turn.directory && !mutant::is_on(Mutant::DirectorySyncSkipped) {
-            let synced = self.disk.sync_dir();
-            synced.map_err(|e| self.poison(Error::io("sync the directory", names::LOCK, e)))?;
+            self.sync_directory()?;
             self.counters.syncs.add(1);
         }
         self.writer_for_close().end_sync(&turn);
@@ -209,17 +208,17 @@ impl Log {
         if let Some(error) = first_error {
             return Err(error);
         }
-        let synced = self.disk.sync_dir();
-        synced.map_err(|e| Error::io("sync the directory", names::LOCK, e))?;
+        self.sync_directory()?;
         // Takes effect with the next manifest, which is written for another reason.
         self.lock_catalog().replaced.retain(|id| !gone.contains(id));
         Ok(())
     }
 
-    /// Whether a reopen with a clock set back could see again what has expired by `now_ms`.
-    pub(crate) fn manifest_time_is_stale(&self, now_ms: u64) -> bool {
+    /// Whether a reopen with a clock set back could see again what has expired by `now_ms`
+    /// by more than `slack_ms`.
+    pub(crate) fn manifest_time_is_stale(&self, now_ms: u64, slack_ms: u64) -> bool {
         let expires = |segment: &Arc<Segment>| segment.may_expire.load(Ordering::Acquire);
-        self.manifest_time_ms.load(Ordering::Acquire) < now_ms
+        now_ms.saturating_sub(self.manifest_time_ms.load(Ordering::Acquire)) > slack_ms
             && self.table.load().iter().any(expires)
     }
 
@@ -244,11 +243,6 @@ impl Log {
     }
 
     fn write_manifest(&self, catalog: &Catalog, time_ms: u64, dead: &[SegmentId]) -> Result<()> {
-        // Names first: a manifest must not list a file whose name a power cut could take.
-        if !mutant::is_on(Mutant::NamesNotSynced) {
-            let synced = self.disk.sync_dir();
-            synced.map_err(|e| Error::io("sync the directory", names::LOCK, e))?;
-        }
         let (seq_high, next_segment, segments) = {
             // Under the log lock no segment is half made: an id below the next one that is not in
             // the table is no user segment's.
@@ -263,6 +257,10 @@ impl Log {
             .into_iter()
             .filter(|segment| !dead.contains(&segment.header.id))
             .collect();
+        // Names first: a manifest must not list a file whose name a power cut could take.
+        if !mutant::is_on(Mutant::NamesNotSynced) {
+            self.sync_directory()?;
+        }
         let manifest = Manifest {
             generation: catalog.generation,
             store_id: catalog.store_id,
@@ -276,12 +274,22 @@ impl Log {
             segments: segments.iter().map(|segment| entry_of(segment)).collect(),
             replaced: catalog.replaced.clone(),
         };
-        let written = catalog::write(&*self.disk, &manifest)?;
+        let written = catalog::write(&*self.disk, &manifest).map_err(|failed| match failed {
+            NotWritten::Before(error) => error,
+            // What was told to the caller and what a crash would find may differ from here on.
+            NotWritten::Halfway(error) => self.poison(error),
+        })?;
         self.manifest_state
             .store(table_state(&segments), Ordering::Release);
         self.manifest_time_ms.store(time_ms, Ordering::Release);
         self.counters.written_bytes.add(written);
         Ok(())
+    }
+
+    /// As every failed sync, one of the directory leaves nobody knowing what is durable.
+    fn sync_directory(&self) -> Result<()> {
+        let synced = self.disk.sync_dir();
+        synced.map_err(|e| self.poison(Error::io("sync the directory", names::LOCK, e)))
     }
 
     fn lock_catalog(&self) -> MutexGuard<'_, Catalog> {

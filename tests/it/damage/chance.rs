@@ -107,7 +107,8 @@ fn open_and_use(closed: &Closed, place: &Place, missing: Missing, what: &str) ->
     drop(fresh);
     store.close().expect("closed");
 
-    let store = place.open_with(place.options().missing_segments(missing));
+    let reopened = Store::open(place.path(), place.options().missing_segments(missing));
+    let store = reopened.unwrap_or_else(|error| panic!("{what}: opens again: {error:?}"));
     nothing_is_forged(closed, &store, &format!("{what}, reopened"));
     let kept = hash(&store, "fresh")
         .get("key")
