@@ -211,9 +211,14 @@ fn run(durability: Durability, changes: u64, merges_by_call: bool) {
         let writers: Vec<_> = (0..WRITERS)
             .map(|writer| scope.spawn(move || shared.write(store, writer, changes)))
             .collect();
-        let merger = scope.spawn(move || {
-            while merges_by_call && !shared.done.load(Ordering::SeqCst) {
-                store.merge(Merge::Full).expect("merged");
+        let beside = scope.spawn(move || {
+            while !shared.done.load(Ordering::SeqCst) {
+                if merges_by_call {
+                    store.merge(Merge::Full).expect("merged");
+                } else {
+                    let report = store.verify(&mut |_| {}).expect("verified");
+                    assert!(report.is_clean(), "{:?}", report.damage);
+                }
             }
         });
         let ended: Vec<_> = writers.into_iter().map(|writer| writer.join()).collect();
@@ -222,7 +227,7 @@ fn run(durability: Durability, changes: u64, merges_by_call: bool) {
         for reader in readers {
             assert!(reader.join().expect("a reader failed") > 0);
         }
-        merger.join().expect("the merger failed");
+        beside.join().expect("the merge or verify failed");
     });
     let stats = store.stats();
     assert!(stats.rotations > 10 && stats.merges >= 3, "{stats:?}");

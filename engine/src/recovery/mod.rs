@@ -126,8 +126,7 @@ fn build(
     let settled = files::remove_leftovers(&**disk, &manifest, listing, &sources, report)?;
     let mut loaded = load::all(&**disk, &manifest, sources, options, report)?;
     let end = tail::find_end(&manifest, &mut loaded, report);
-    let unclean = loaded.iter().any(|segment| !segment.listed_sealed)
-        || manifest.segments.iter().any(|entry| !entry.sealed);
+    let unclean = is_unclean(&manifest, &loaded);
     *must_write |= unclean || report.manifest_rebuilt || settled;
     let empty = repair::end_of_log(&**disk, &mut loaded, report)?;
     for segment in loaded.iter_mut().filter(|segment| segment.hint.is_none()) {
@@ -184,6 +183,12 @@ fn build(
         clock: StoreClock::new(options.clock.clone(), numbers.time_ms),
         report: RecoveryReport::default(),
     })
+}
+
+/// Whether the log did not end with a clean close.
+fn is_unclean(manifest: &Manifest, loaded: &[load::Loaded]) -> bool {
+    loaded.iter().any(|segment| !segment.listed_sealed)
+        || manifest.segments.iter().any(|entry| !entry.sealed)
 }
 
 fn spaces_of(keyspaces: &[KeyspaceEntry], manifest: &Manifest) -> Spaces {

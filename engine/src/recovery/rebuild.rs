@@ -61,7 +61,8 @@ pub(super) fn manifest(disk: &dyn Disk, listing: &Listing) -> Result<Manifest> {
     if let Some(first) = known.values().next() {
         manifest.store_id = first.header.store_id;
     }
-    known.retain(|_, found| found.header.store_id == manifest.store_id);
+    // A file whose header has another id or store is somebody's copy: left alone.
+    known.retain(|id, found| found.header.store_id == manifest.store_id && found.header.id == *id);
     let (dead, undeclared) = judge_merges(&known);
     manifest.replaced = dead
         .iter()

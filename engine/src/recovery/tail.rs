@@ -200,12 +200,10 @@ impl Walk {
                     .damage
                     .push(Damage::at(&segment.name, offset, len, what));
             }
-            let start = *batch_start.get_or_insert(offset);
+            batch_start.get_or_insert(offset);
             if batch_follow == 0 {
                 batch_start = None;
                 batch_last_seq = seq;
-            } else {
-                batch_start = Some(start);
             }
             self.last_seq = seq;
             end = offset + len;
