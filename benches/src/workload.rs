@@ -73,7 +73,47 @@ pub(crate) fn run(home: &Path, load: &Load) -> peercask::Result<Vec<Value>> {
         results.push(line(load, "peercask", name, n, watch.elapsed()));
         store.close()?;
     }
+    for threads in [8, 64] {
+        results.push(group_commit(home, load, threads)?);
+    }
     Ok(results)
+}
+
+/// `Device` puts of several threads at once: how many records share a sync.
+fn group_commit(home: &Path, load: &Load, threads: u64) -> peercask::Result<Value> {
+    let store = Store::open(home.join(format!("group-{threads}")), Options::default())?;
+    let keyspace = store.keyspace("k", KeyspaceOptions::hash())?;
+    let (before, watch) = (store.stats().syncs, Instant::now());
+    std::thread::scope(|scope| {
+        let work = |thread: u64| {
+            let (keyspace, value) = (keyspace.clone(), load.value());
+            move || -> peercask::Result<()> {
+                for i in 0..load.device_n {
+                    keyspace.put(load.key(i * threads + thread), &value)?;
+                }
+                Ok(())
+            }
+        };
+        let running: Vec<_> = (0..threads)
+            .map(|thread| scope.spawn(work(thread)))
+            .collect();
+        let mut joined = running.into_iter().map(|thread| thread.join());
+        joined.try_for_each(|done| done.expect("no writer panics"))
+    })?;
+    let n = load.device_n * threads;
+    let mut result = line(
+        load,
+        "peercask",
+        &format!("put-device-{threads}"),
+        n,
+        watch.elapsed(),
+    );
+    let syncs = store.stats().syncs - before;
+    result["threads"] = json!(threads);
+    result["syncs"] = json!(syncs);
+    result["records_per_sync"] = json!(n as f64 / syncs as f64);
+    store.close()?;
+    Ok(result)
 }
 
 fn puts(load: &Load, keyspace: &Keyspace, durability: Durability, n: u64) -> peercask::Result<()> {
