@@ -17,3 +17,4 @@ mod support;
 mod threads;
 mod tidy;
 mod torn;
+mod values;

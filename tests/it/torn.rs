@@ -2,6 +2,8 @@
 //! the length, the store opens with exactly the writes that are whole, a batch as one; a second
 //! open finds nothing to do; and the store takes writes again.
 
+mod lost;
+
 use peercask::Store;
 
 use crate::history::{History, records};
