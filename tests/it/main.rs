@@ -6,6 +6,7 @@ mod compat;
 mod damage;
 mod durability;
 mod expiry;
+mod full;
 mod history;
 mod kill;
 mod leaks;
