@@ -326,7 +326,11 @@ fn lock_error(dir: &Path, error: std::io::Error) -> Error {
         );
         return Error::new(ErrorKind::Locked, what);
     }
-    Error::io("take the lock", names::LOCK, error)
+    let doing = format!(
+        "take the lock of the store in {}; make the directory and its files writable for this user",
+        dir.display()
+    );
+    Error::io(&doing, names::LOCK, error)
 }
 
 fn check_name(name: &str) -> Result<()> {

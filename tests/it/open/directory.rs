@@ -114,31 +114,69 @@ fn a_missing_path_is_made_with_all_its_parents() {
     );
 }
 
+/// Lets nobody add, rename or remove files in the directory while `f` runs; false if this user may
+/// do it all the same.
+fn while_read_only(dir: &Path, f: impl FnOnce()) -> bool {
+    let before = fs::metadata(dir).expect("there").permissions();
+    let mut rights = before.clone();
+    rights.set_readonly(true);
+    fs::set_permissions(dir, rights).expect("set");
+    let probe = dir.join("probe");
+    let binds = fs::write(&probe, "").is_err();
+    if binds {
+        f();
+    }
+    fs::set_permissions(dir, before).expect("set back");
+    if !binds {
+        fs::remove_file(probe).expect("removed");
+    }
+    binds
+}
+
 #[test]
 fn a_read_only_directory_is_refused_by_name() {
     let place = three_segments();
-    let mut rights = fs::metadata(place.path()).expect("there").permissions();
-    rights.set_readonly(true);
-    fs::set_permissions(place.path(), rights.clone()).expect("set");
-    let all_powerful = fs::write(place.file("probe"), "").is_ok();
-    let opened = Store::open(place.path(), place.options());
-    let fresh = Store::open(place.path().join("new"), place.options());
-    #[expect(clippy::permissions_set_readonly_false, reason = "as it was before")]
-    rights.set_readonly(false);
-    fs::set_permissions(place.path(), rights).expect("set back");
-    if all_powerful {
+    fs::remove_file(place.file("LOCK")).expect("removed");
+    let before = place.image();
+    let shown = place.path().display().to_string();
+    let binds = while_read_only(place.path(), || {
+        let opened = Store::open(place.path(), place.options());
+        refused(opened, ErrorKind::Io, &[&shown, "LOCK", "writ"]);
+        let inside = place.file("new");
+        let opened = Store::open(&inside, place.options());
+        refused(opened, ErrorKind::Io, &[&inside.display().to_string()]);
+    });
+    if !binds {
         eprintln!("skipped: this user may write to a read-only directory");
-        return;
     }
-    refused(fresh, ErrorKind::Io, &["new"]);
-    match opened {
-        // Nothing had to be written: that the store opens is fine, too.
-        Ok(store) => drop(store),
-        Err(error) => {
-            assert_eq!(error.kind(), ErrorKind::Io);
-            assert!(error.file().is_some(), "the error names a file: {error}");
-        }
+    assert_eq!(place.image(), before);
+    assert_eq!(contents(&place.open()).len(), 30);
+}
+
+/// The lock can be taken, and nothing has to be written to read.
+#[test]
+fn a_directory_that_becomes_read_only_is_read_on_and_the_first_write_is_refused() {
+    let place = three_segments();
+    let binds = while_read_only(place.path(), || {
+        let store = place.open();
+        assert_eq!(contents(&store).len(), 30);
+        let space = hash(&store, "things");
+        let error = refused(space.put("key", "value"), ErrorKind::Io, &["seg-"]);
+        assert!(error.file().is_some(), "{error}");
+        assert_eq!(space.get("key").expect("read"), None, "not applied");
+        refused(
+            store.drop_keyspace("things"),
+            ErrorKind::Io,
+            &["manifest-a"],
+        );
+        assert_eq!(contents(&store).len(), 30);
+    });
+    if !binds {
+        eprintln!("skipped: this user may write to a read-only directory");
     }
+    let store = place.open();
+    assert_eq!(store.recovery().damage, []);
+    assert_eq!(contents(&store).len(), 30);
 }
 
 // ---- segments gone, cut, exchanged, added
