@@ -2,10 +2,10 @@
 //! Expiry is wall-clock time, which steps; store time never runs backwards and does not believe
 //! a large step forward until the caller confirms it. Order of writes never comes from here.
 
+use crate::sync::Mutex;
+use crate::sync::PoisonError;
+use crate::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A forward step larger than this, against the boot clock, is not believed: one hour.
@@ -43,7 +43,7 @@ impl Clock for SystemClock {
 
     #[cfg(not(target_os = "linux"))]
     fn boot_ms(&self) -> u64 {
-        use std::sync::OnceLock;
+        use crate::sync::OnceLock;
         static START: OnceLock<Instant> = OnceLock::new();
         let start = *START.get_or_init(Instant::now);
         u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)

@@ -1,9 +1,10 @@
 //! The state that every handle of a store shares, and the two background steps over it. It wires
 //! log, keydirs and clock together and does little itself.
 
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, MutexGuard, PoisonError};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Stopwatch, StoreClock};
@@ -261,7 +262,7 @@ impl Core {
             self.log.update_catalog(now_ms, |_| Ok(()))?;
         }
         let watch = Stopwatch::start();
-        let spent = std::sync::atomic::AtomicU64::new(0);
+        let spent = crate::sync::atomic::AtomicU64::new(0);
         let pace = |bytes: u64| {
             let spent = spent.fetch_add(bytes, Ordering::Relaxed) + bytes;
             let due = self.options.merge_rate.map_or(Duration::ZERO, |rate| {

@@ -76,7 +76,7 @@ impl Iter {
             let table = self.handle.log.table.load();
             let never = table
                 .get(location.slot)
-                .is_some_and(|s| !s.may_expire.load(std::sync::atomic::Ordering::Acquire));
+                .is_some_and(|s| !s.may_expire.load(crate::sync::atomic::Ordering::Acquire));
             if never || self.read(&key, false)?.is_some() {
                 count += 1;
             }

@@ -59,6 +59,7 @@ mod report;
 mod segment;
 mod stats;
 mod store;
+mod sync;
 mod ticket;
 mod value;
 mod verify;

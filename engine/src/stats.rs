@@ -1,7 +1,7 @@
 //! Counters of what the store did and the picture of them that callers get. Counting never takes
 //! a lock; the picture is not one moment's, but every number is right on its own.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::options::IndexKind;

@@ -1,8 +1,9 @@
 //! A background thread: named, woken by a bell, stopped at will, loud when it dies. It runs a
 //! closure and knows no store.
 
+use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 

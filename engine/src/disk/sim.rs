@@ -5,9 +5,10 @@
 //!
 //! Deterministic: everything random comes from one seed.
 
+use crate::sync::{Mutex, MutexGuard, PoisonError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use super::map::Map;
 use super::{Disk, DiskFile, How, Lock};

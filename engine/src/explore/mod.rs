@@ -8,9 +8,10 @@
 mod full_disk;
 mod workload;
 
+use crate::sync::Mutex;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crate::clock::ManualClock;
 use crate::disk::sim::{Dice, Fault, Loss, SimDisk, State};

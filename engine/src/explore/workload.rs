@@ -1,9 +1,10 @@
 //! Workloads of the crash exploration, and the history that a run writes down: what the store may
 //! hold after a cut.
 
+use crate::sync::{Mutex, MutexGuard, PoisonError};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Clock, ManualClock};

@@ -5,7 +5,7 @@
 //! Split into parts, each behind its own lock, so that growth pauses touch one part in 256 and
 //! threads seldom meet. The hash is keyed with the store's secret: strangers cannot aim.
 
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use crate::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as TableEntry;

@@ -1,10 +1,10 @@
 //! The ordered keydir: keys in memory in one balanced tree, for ranges in both directions.
 //! It knows keys and locations, never records.
 
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::candidates::Candidates;
 use crate::segment::location::Location;

@@ -1,9 +1,10 @@
 //! A keyspace inside the engine: its name, its id, its keydir. And the registry of them, by name
 //! for callers and by id for records.
 
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
 
 use super::either::Keydir;
 use crate::segment::key_hash::key_hash;

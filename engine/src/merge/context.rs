@@ -1,6 +1,6 @@
 //! What every step of a merge works with.
 
-use std::sync::atomic::Ordering;
+use crate::sync::atomic::Ordering;
 
 use crate::clock::StoreClock;
 use crate::keydir::space::Spaces;

@@ -12,8 +12,8 @@ mod decide;
 mod pick;
 mod publish;
 
+use crate::sync::atomic::Ordering;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 pub(crate) use context::Merger;
 use context::is_damaged;

@@ -1,9 +1,9 @@
 //! Which segments to merge: those with most to gain first. Every rule leads to less of what it
 //! picks by, so picking comes to an end by itself.
 
+use crate::sync::atomic::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::context::{INPUTS_MAX, is_damaged};
 use crate::options::Options;

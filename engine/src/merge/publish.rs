@@ -1,8 +1,8 @@
 //! The moment a merge counts, and what follows: the manifest declares the inputs dead, the keydir
 //! is moved over entry by entry, the inputs leave the table, their files go.
 
+use crate::sync::atomic::Ordering;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::context::Merger;
 use super::copy::{Copied, Move, Output};

@@ -1,8 +1,9 @@
 //! What each segment holds, several at a time: the hint file where it is valid, a scan where not.
 //! A segment that was not sealed is scanned with its values, for the decision where the log ends.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 
 use super::files::Source;
 use crate::disk::bytes::FileBytes;

@@ -2,9 +2,10 @@
 //! the store still takes writes. It holds no lock across any call and knows neither the active
 //! segment (writer) nor the manifest (log).
 
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{OnceLock, PoisonError, RwLock};
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::Arc;
 
 use crate::disk::{Disk, How};
 use crate::error::{Error, Result};

@@ -2,8 +2,9 @@
 //! live in it. It reads and checks records at an offset; it never decides which records are
 //! current and never writes by itself: the log does. Bytes are described in docs/format.md.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 

@@ -1,8 +1,8 @@
 //! The hint of a segment, wherever it is: already parsed, in its file, or to be built by a scan
 //! and written. Hints are caches: a bad one is replaced, never believed.
 
+use crate::sync::atomic::Ordering;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::disk::How;
 use crate::disk::bytes::FileBytes;

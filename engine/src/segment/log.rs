@@ -4,10 +4,11 @@
 //!
 //! Locks, in the order they are taken: catalog, writer, then a segment's own.
 
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard, PoisonError};
 use std::io;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use crate::disk::How;
 use crate::error::{Error, ErrorKind, Result};

@@ -2,7 +2,7 @@
 //! they wake together, and the next of them whose write came too late leads the next group.
 //! It knows neither the log nor what a sync is.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Stopwatch;
@@ -107,7 +107,7 @@ impl Drop for Turn<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use crate::sync::atomic::{AtomicU64, Ordering};
 
     #[test]
     fn all_who_wait_are_served_and_no_two_lead_at_once() {

@@ -2,7 +2,8 @@
 //! without a lock and keep what they loaded, so a segment that merge retires stays readable for
 //! them. It knows nothing of what the segments hold.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use crate::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
 

@@ -2,8 +2,8 @@
 //! device. Every method runs under the log lock and leaves the writer whole when it fails:
 //! nothing of a failed append can be found later.
 
+use crate::sync::atomic::Ordering;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::disk::{DiskFile, How, write_all_at};
 use crate::error::{Error, ErrorKind, Result};

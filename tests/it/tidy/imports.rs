@@ -61,6 +61,7 @@ const STAIRS: &[(&str, &[&str])] = &[
             "clock.rs",
             "worker.rs",
             "mutant.rs",
+            "sync.rs",
             "segment/format.rs",
             "segment/location.rs",
             "segment/names.rs",
