@@ -204,7 +204,11 @@ impl Stopwatch {
         Stopwatch(Instant::now())
     }
 
+    /// No time passes under a schedule explorer: what waits for a while there would never end.
     pub(crate) fn elapsed(self) -> Duration {
+        if cfg!(all(test, any(feature = "shuttle", feature = "loom"))) {
+            return Duration::ZERO;
+        }
         self.0.elapsed()
     }
 }

@@ -56,6 +56,8 @@ mod mutant;
 mod options;
 mod recovery;
 mod report;
+#[cfg(all(test, feature = "shuttle"))]
+mod schedules;
 mod segment;
 mod stats;
 mod store;

@@ -62,7 +62,7 @@ pub(crate) fn find(
         if !again {
             return Ok(None);
         }
-        std::thread::yield_now();
+        crate::sync::thread::yield_now();
     }
     Err(lost(space))
 }
@@ -99,7 +99,7 @@ pub(crate) fn find_prior(
             }
         }
         if again {
-            std::thread::yield_now();
+            crate::sync::thread::yield_now();
             continue;
         }
         // A record that cannot be read is taken for this key's: its tag says so, and a write is

@@ -1,9 +1,10 @@
 //! A background thread: named, woken by a bell, stopped at will, loud when it dies. It runs a
 //! closure and knows no store.
 
-use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::io;
-use std::sync::Arc;
+// Std's own and not `crate::sync`'s: a worker's thread is a real one, which no schedule explorer orders; they call
+// the step instead. Nothing in here waits for anything but the bell.
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 

@@ -58,9 +58,11 @@ impl SyncGate {
 
     /// Waits for the turn however long it takes.
     pub(crate) fn lead(&self) -> Turn<'_> {
-        let state = self.lock();
-        let waited = self.done.wait_while(state, |state| state.leading);
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
+        while state.leading {
+            let waited = self.done.wait(state);
+            state = waited.unwrap_or_else(PoisonError::into_inner);
+        }
         state.leading = true;
         Turn {
             gate: self,
@@ -77,7 +79,7 @@ impl SyncGate {
         drop(state);
         let gather = Stopwatch::start();
         while group < expected && gather.elapsed() < patience {
-            std::thread::yield_now();
+            crate::sync::thread::yield_now();
             group = self.lock().waiting + 1;
         }
         Turn {
@@ -114,7 +116,7 @@ mod tests {
         let gate = SyncGate::default();
         let (asked, served, leaders) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
         let turns = AtomicU64::new(0);
-        std::thread::scope(|scope| {
+        crate::sync::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
                     for _ in 0..200 {
@@ -126,7 +128,7 @@ mod tests {
                             };
                             assert_eq!(leaders.fetch_add(1, Ordering::SeqCst), 0);
                             let target = asked.load(Ordering::SeqCst);
-                            std::thread::yield_now();
+                            crate::sync::thread::yield_now();
                             served.fetch_max(target, Ordering::SeqCst);
                             leaders.fetch_sub(1, Ordering::SeqCst);
                             turns.fetch_add(1, Ordering::SeqCst);
