@@ -8,7 +8,9 @@ pub(crate) mod os;
 #[cfg(test)]
 pub(crate) mod sim;
 
+use std::any::Any;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use map::Map;
@@ -26,16 +28,30 @@ pub(crate) enum How {
     Replace,
 }
 
-/// One directory of files.
-pub(crate) trait Disk: Send + Sync {
+/// One directory of files. `Any`, so that a disk can tell whether another is of its own kind.
+pub(crate) trait Disk: Any + Send + Sync {
     /// The names of all entries, sorted.
     fn list(&self) -> io::Result<Vec<String>>;
     fn open(&self, name: &str, how: How) -> io::Result<Arc<dyn DiskFile>>;
     /// Replaces `to` if it exists.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     fn remove(&self, name: &str) -> io::Result<()>;
-    /// Makes creations, renames and removals so far durable.
+    /// Makes creations, links, renames and removals so far durable.
     fn sync_dir(&self) -> io::Result<()>;
+    /// Another directory of the same system, made with its missing ancestors, durably.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the next change, checkpoints, calls it")
+    )]
+    fn directory(&self, dir: &Path) -> io::Result<Arc<dyn Disk>>;
+    /// Gives the file `name` a second name, `as_name` in the directory `to`, where there must be
+    /// none. What the file holds is one from then on. `Unsupported` if `to` is of another
+    /// kind.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the next change, checkpoints, calls it")
+    )]
+    fn link_to(&self, name: &str, to: &dyn Disk, as_name: &str) -> io::Result<()>;
     /// Takes the exclusive kernel lock on `name`, making the file if needed. `WouldBlock` if held.
     fn lock(&self, name: &str) -> io::Result<Box<dyn Lock>>;
     /// Fills `bytes` with unpredictable ones.

@@ -1,6 +1,7 @@
 //! The real disk: one directory of the operating system, with positional reads and writes,
 //! kernel locks and directory syncs. The only file besides disk/map.rs that names `std::fs`.
 
+use std::any::Any;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -109,6 +110,19 @@ impl Disk for OsDisk {
 
     fn sync_dir(&self) -> io::Result<()> {
         sync_directory(&self.dir)
+    }
+
+    fn directory(&self, dir: &Path) -> io::Result<Arc<dyn Disk>> {
+        OsDisk::create_dir(dir)?;
+        Ok(Arc::new(OsDisk::new(dir)))
+    }
+
+    fn link_to(&self, name: &str, to: &dyn Disk, as_name: &str) -> io::Result<()> {
+        let to: &dyn Any = to;
+        match to.downcast_ref::<OsDisk>() {
+            Some(to) => fs::hard_link(self.path(name), to.path(as_name)),
+            None => Err(io::Error::from(io::ErrorKind::Unsupported)),
+        }
     }
 
     fn lock(&self, name: &str) -> io::Result<Box<dyn Lock>> {
@@ -292,6 +306,24 @@ mod tests {
         assert_eq!(second.kind(), io::ErrorKind::WouldBlock);
         drop(first);
         assert!(disk.lock("LOCK").is_ok());
+    }
+
+    #[test]
+    fn a_link_is_the_same_file_under_two_names_and_never_takes_one_that_is_there() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let disk = OsDisk::new(dir.path());
+        let other = disk.directory(&dir.path().join("a/b")).expect("made");
+        let file = disk.open("f", How::CreateNew).expect("created");
+        disk.link_to("f", &*other, "g").expect("linked");
+        write_all_at(&*file, b"late", 0).expect("written");
+        let linked = other.open("g", How::Read).expect("there");
+        assert_eq!(linked.len().expect("length"), 4);
+        #[cfg(unix)]
+        assert_eq!(linked.links().expect("counted"), 2);
+        let again = disk.link_to("f", &*other, "g").expect_err("taken");
+        assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
+        let gone = disk.link_to("none", &*other, "h").expect_err("not there");
+        assert_eq!(gone.kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

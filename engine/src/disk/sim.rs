@@ -1,135 +1,43 @@
 //! A simulated disk: a page cache over a medium that may lose what was not synced, in any legal
 //! way. The same engine runs on it as on the real one. Legal after a power cut: each 512-byte
 //! sector of a file at any version it had since the file's last sync, any size it had since, and
-//! any subset of the directory operations since the directory's last sync.
+//! any subset of the operations on a directory since that directory's last sync.
 //!
 //! Deterministic: everything random comes from one seed.
 
+mod inode;
+
 use crate::sync::{Mutex, MutexGuard, PoisonError};
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::map::Map;
 use super::{Disk, DiskFile, How, Lock};
+pub(crate) use inode::{Dice, Loss};
+use inode::{Inode, SECTOR_LEN};
 
-const SECTOR_LEN: usize = 512;
-
-/// A small deterministic source of choices.
-#[derive(Clone)]
-pub(crate) struct Dice(u64);
-
-impl Dice {
-    pub(crate) fn new(seed: u64) -> Dice {
-        Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
-    }
-
-    /// A number below `n`, which is not 0.
-    pub(crate) fn below(&mut self, n: usize) -> usize {
-        usize::try_from((self.next() >> 16) % n as u64).unwrap_or(0)
-    }
-}
-
-/// One file, whatever its names.
-#[derive(Clone, Default)]
-struct Inode {
-    /// As every reader sees it.
-    now: Vec<u8>,
-    /// As of the last sync.
-    durable: Vec<u8>,
-    /// What sectors were since the last sync, in order.
-    versions: BTreeMap<usize, Vec<Vec<u8>>>,
-    sizes: Vec<usize>,
-}
-
-impl Inode {
-    fn note(&mut self, from: usize, to: usize) {
-        for sector in from / SECTOR_LEN..to.div_ceil(SECTOR_LEN) {
-            let start = sector * SECTOR_LEN;
-            let end = (start + SECTOR_LEN).min(self.now.len());
-            let version = self.now.get(start..end).unwrap_or_default().to_vec();
-            self.versions.entry(sector).or_default().push(version);
-        }
-        if self.sizes.last() != Some(&self.now.len()) {
-            self.sizes.push(self.now.len());
-        }
-    }
-
-    fn sync(&mut self) {
-        self.durable = self.now.clone();
-        self.versions.clear();
-        self.sizes.clear();
-    }
-
-    /// One of the states that a power cut may leave.
-    fn after_cut(&self, dice: &mut Dice, loss: Loss) -> Inode {
-        let mut bytes = self.durable.clone();
-        let size = match loss {
-            Loss::Everything => bytes.len(),
-            Loss::Nothing => self.now.len(),
-            Loss::Some => {
-                let at = dice.below(self.sizes.len() + 1);
-                at.checked_sub(1)
-                    .and_then(|at| self.sizes.get(at))
-                    .copied()
-                    .unwrap_or(bytes.len())
-            }
-        };
-        bytes.resize(size.max(bytes.len()), 0);
-        for (sector, versions) in &self.versions {
-            let kept = match loss {
-                Loss::Everything => None,
-                Loss::Nothing => versions.last(),
-                Loss::Some => match dice.below(versions.len() + 1) {
-                    0 => None,
-                    n => versions.get(n - 1),
-                },
-            };
-            let start = sector * SECTOR_LEN;
-            if let Some(kept) = kept
-                && let Some(place) = bytes.get_mut(start..)
-            {
-                let len = kept.len().min(place.len());
-                if let (Some(to), Some(from)) = (place.get_mut(..len), kept.get(..len)) {
-                    to.copy_from_slice(from);
-                }
-            }
-        }
-        bytes.truncate(size);
-        Inode {
-            now: bytes.clone(),
-            durable: bytes,
-            ..Inode::default()
-        }
-    }
-}
-
-/// How much a power cut takes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Loss {
-    /// All that was not synced.
-    Everything,
-    /// Nothing: the process was killed, the system goes on.
-    Nothing,
-    /// Any subset, by the dice.
-    Some,
-}
+/// What stands between the directory and the file in a full name.
+const SEPARATOR: char = '\n';
 
 #[derive(Clone)]
 enum NameChange {
     Add(String, usize),
     Remove(String),
+    /// Within one directory.
     Rename(String, String),
 }
 
 impl NameChange {
+    /// The directory that this changes.
+    fn dir(&self) -> &str {
+        let (NameChange::Add(name, _) | NameChange::Remove(name) | NameChange::Rename(name, _)) =
+            self;
+        split(name).0
+    }
+
     fn apply(&self, names: &mut BTreeMap<String, usize>) {
         match self {
             NameChange::Add(name, inode) => {
@@ -147,7 +55,12 @@ impl NameChange {
     }
 }
 
-/// Everything on the disk, cached and durable.
+/// Directory and file of a full name.
+fn split(name: &str) -> (&str, &str) {
+    name.rsplit_once(SEPARATOR).unwrap_or(("", name))
+}
+
+/// Everything on the disk, cached and durable; names are full ones.
 #[derive(Clone)]
 pub(crate) struct State {
     inodes: Vec<Inode>,
@@ -231,7 +144,8 @@ pub(crate) type Hook = Box<dyn FnMut(&State) + Send>;
 /// A fault that the next matching operation meets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Fault {
-    /// `"write"`, `"sync"`, `"create"`, `"rename"`, `"remove"`, `"sync-dir"`, `"reserve"`.
+    /// `"write"`, `"sync"`, `"create"`, `"link"`, `"rename"`, `"remove"`, `"sync-dir"`,
+    /// `"reserve"`.
     pub(crate) operation: &'static str,
     /// How many such operations succeed first.
     pub(crate) after: u64,
@@ -250,10 +164,12 @@ struct Shared {
     locked: Mutex<BTreeSet<String>>,
 }
 
-/// A simulated directory; clones are the same one.
+/// A simulated directory; clones are the same one. Others of the same medium are had by
+/// [`Disk::directory`]; they are always there.
 #[derive(Clone)]
 pub(crate) struct SimDisk {
     shared: Arc<Shared>,
+    dir: String,
 }
 
 impl SimDisk {
@@ -271,6 +187,15 @@ impl SimDisk {
         };
         SimDisk {
             shared: Arc::new(shared),
+            dir: String::new(),
+        }
+    }
+
+    fn full(&self, name: &str) -> String {
+        if self.dir.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}{SEPARATOR}{name}", self.dir)
         }
     }
 
@@ -346,10 +271,14 @@ fn not_found() -> io::Error {
 
 impl Disk for SimDisk {
     fn list(&self) -> io::Result<Vec<String>> {
-        Ok(hold(&self.shared.state).names.keys().cloned().collect())
+        let state = hold(&self.shared.state);
+        let mine = state.names.keys().map(|name| split(name));
+        let mine = mine.filter(|(dir, _)| *dir == self.dir);
+        Ok(mine.map(|(_, name)| name.to_owned()).collect())
     }
 
     fn open(&self, name: &str, how: How) -> io::Result<Arc<dyn DiskFile>> {
+        let name = &self.full(name);
         let found = hold(&self.shared.state).names.get(name).copied();
         let inode = match (how, found) {
             (How::Read | How::Write, found) => found.ok_or_else(not_found)?,
@@ -379,11 +308,12 @@ impl Disk for SimDisk {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let (from, to) = (self.full(from), self.full(to));
         self.change("rename", |state| {
-            if !state.names.contains_key(from) {
+            if !state.names.contains_key(&from) {
                 return Err(not_found());
             }
-            let change = NameChange::Rename(from.to_owned(), to.to_owned());
+            let change = NameChange::Rename(from, to);
             change.apply(&mut state.names);
             state.changes.push(change);
             Ok(())
@@ -391,11 +321,12 @@ impl Disk for SimDisk {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        if !hold(&self.shared.state).names.contains_key(name) {
+        let name = self.full(name);
+        if !hold(&self.shared.state).names.contains_key(&name) {
             return Err(not_found());
         }
         self.change("remove", |state| {
-            let change = NameChange::Remove(name.to_owned());
+            let change = NameChange::Remove(name);
             change.apply(&mut state.names);
             state.changes.push(change);
             Ok(())
@@ -404,19 +335,51 @@ impl Disk for SimDisk {
 
     fn sync_dir(&self) -> io::Result<()> {
         self.change("sync-dir", |state| {
-            state.durable_names = state.names.clone();
-            state.changes.clear();
+            let changes = std::mem::take(&mut state.changes);
+            let (mine, others): (Vec<_>, Vec<_>) = changes
+                .into_iter()
+                .partition(|change| change.dir() == self.dir);
+            for change in mine {
+                change.apply(&mut state.durable_names);
+            }
+            state.changes = others;
+            Ok(())
+        })
+    }
+
+    fn directory(&self, dir: &Path) -> io::Result<Arc<dyn Disk>> {
+        Ok(Arc::new(SimDisk {
+            shared: self.shared.clone(),
+            dir: dir.to_string_lossy().into_owned(),
+        }))
+    }
+
+    fn link_to(&self, name: &str, to: &dyn Disk, as_name: &str) -> io::Result<()> {
+        let to: &dyn Any = to;
+        let to = to.downcast_ref::<SimDisk>();
+        let to = to.filter(|to| Arc::ptr_eq(&to.shared, &self.shared));
+        let to = to.ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))?;
+        let (name, as_name) = (self.full(name), to.full(as_name));
+        self.change("link", |state| {
+            let inode = state.names.get(&name).copied().ok_or_else(not_found)?;
+            if state.names.contains_key(&as_name) {
+                return Err(io::Error::from(io::ErrorKind::AlreadyExists));
+            }
+            let change = NameChange::Add(as_name, inode);
+            change.apply(&mut state.names);
+            state.changes.push(change);
             Ok(())
         })
     }
 
     fn lock(&self, name: &str) -> io::Result<Box<dyn Lock>> {
-        if !hold(&self.shared.locked).insert(name.to_owned()) {
+        let name = self.full(name);
+        if !hold(&self.shared.locked).insert(name.clone()) {
             return Err(io::Error::from(io::ErrorKind::WouldBlock));
         }
         Ok(Box::new(SimLock {
             disk: self.clone(),
-            name: name.to_owned(),
+            name,
         }))
     }
 
@@ -591,6 +554,33 @@ mod tests {
             read(&disk.state().after_cut(&mut dice, Loss::Nothing)),
             b"keptlost"
         );
+    }
+
+    #[test]
+    fn a_link_counts_and_is_durable_once_its_own_directory_is_synced() {
+        let disk = SimDisk::new(1);
+        let other = disk.directory(Path::new("other")).expect("there");
+        let file = disk.open("f", How::CreateNew).expect("created");
+        write_all_at(&*file, b"kept", 0).expect("written");
+        file.sync_data().expect("synced");
+        disk.sync_dir().expect("synced");
+        disk.link_to("f", &*other, "g").expect("linked");
+        assert_eq!(file.links().expect("counted"), 2);
+        let after_cut = |disk: &SimDisk| {
+            let after = disk.state().after_cut(&mut Dice::new(3), Loss::Everything);
+            let other = after.directory(Path::new("other")).expect("there");
+            (
+                after.list().expect("listed"),
+                other.list().expect("listed").concat(),
+            )
+        };
+        disk.sync_dir().expect("synced");
+        assert_eq!(after_cut(&disk), (vec!["f".to_owned()], String::new()));
+        other.sync_dir().expect("synced");
+        disk.remove("f").expect("removed");
+        disk.sync_dir().expect("synced");
+        assert_eq!(after_cut(&disk), (Vec::new(), "g".to_owned()));
+        assert_eq!(file.links().expect("counted"), 1);
     }
 
     #[test]
