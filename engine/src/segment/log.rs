@@ -254,9 +254,11 @@ impl Log {
                 self.table.by_id(),
             )
         };
+        // What was declared dead before may still be in the table, while merge moves the keydir.
+        let is_dead = |id: &SegmentId| dead.contains(id) || catalog.replaced.contains(id);
         let segments: Vec<_> = segments
             .into_iter()
-            .filter(|segment| !dead.contains(&segment.header.id))
+            .filter(|segment| !is_dead(&segment.header.id))
             .collect();
         // Names first: a manifest must not list a file whose name a power cut could take.
         if !mutant::is_on(Mutant::NamesNotSynced) {
@@ -318,5 +320,40 @@ fn entry_of(segment: &Segment) -> SegmentEntry {
             file_len: sealed.file_len,
             summary: sealed.summary,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::Core;
+    use crate::disk::Disk;
+    use crate::disk::sim::SimDisk;
+    use crate::handle::Handle;
+    use crate::options::{KeyspaceOptions, Options};
+    use crate::store::Store;
+
+    #[test]
+    fn a_manifest_written_while_merge_moves_the_keydir_lists_no_dead_input() {
+        let disk = SimDisk::new(1);
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let lock = shared.lock(names::LOCK).expect("free");
+        let options = Options::default().background(false).reserve_bytes(0);
+        let core = Core::open("sim".into(), &shared, lock, options).expect("opened");
+        let store = Store::of(Handle::new(core.clone()));
+        let space = store.keyspace("a", KeyspaceOptions::hash()).expect("made");
+        space.put("key", "value").expect("put");
+        core.log
+            .writer()
+            .expect("open")
+            .seal(&core.log)
+            .expect("sealed");
+        core.log.settle().expect("settled");
+        let input = core.log.table.by_id();
+        core.log.declare_dead(0, &input).expect("declared");
+        store.keyspace("b", KeyspaceOptions::hash()).expect("made");
+        let found = catalog::read(&disk, &disk.list().expect("listed")).expect("read");
+        assert!(found.damaged.is_empty(), "both copies hold");
+        assert_eq!(found.manifest.expect("there").segments, []);
     }
 }
