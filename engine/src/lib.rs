@@ -75,7 +75,8 @@ pub use keyspace::Keyspace;
 pub use merge::Merge;
 pub use options::{
     BATCH_BYTES_MAX, Durability, IndexKind, KEY_LEN_MAX, KEYSPACE_NAME_LEN_MAX, KEYSPACES_MAX,
-    KeyspaceOptions, Missing, Options, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, VALUE_LEN_MAX, Write,
+    KeyspaceOptions, Missing, Options, Reads, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, VALUE_LEN_MAX,
+    Write,
 };
 pub use report::{Cut, Damage, MergeReport, RecoveryReport, VerifyReport};
 pub use segment::location::Seq;

@@ -90,6 +90,23 @@ pub enum Missing {
     Accept,
 }
 
+/// How records are read from segment files.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Reads {
+    /// Through read-only memory maps: no system call, no copy. Bytes that are not in memory are
+    /// fetched by a page fault, which the thread that reads sits out. If somebody cuts a segment
+    /// file short under a running store, or the device cannot give a page, the system may end the
+    /// process (SIGBUS). Where the system cannot take away a mapped file (Windows) or lacks the
+    /// address space (32 bits), reads are positional all the same.
+    #[default]
+    Mapped,
+    /// By positional reads into memory of our own: one or two system calls and a copy for each
+    /// record, and one descriptor for each segment. For data far beyond memory, for callers
+    /// whose threads must not meet page faults, and where a device may fail: an unreadable or missing
+    /// byte is an error of that read.
+    Positional,
+}
+
 /// How a store is opened. Every field has a default that is safe for a node.
 #[derive(Clone)]
 pub struct Options {
@@ -105,6 +122,7 @@ pub struct Options {
     pub(crate) merge_rate: Option<u64>,
     pub(crate) missing_segments: Missing,
     pub(crate) recovery_threads: usize,
+    pub(crate) reads: Reads,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -123,6 +141,7 @@ impl Default for Options {
             merge_rate: Some(64 << 20),
             missing_segments: Missing::Refuse,
             recovery_threads: 0,
+            reads: Reads::Mapped,
             clock: Arc::new(SystemClock),
         }
     }
@@ -143,6 +162,7 @@ impl fmt::Debug for Options {
             .field("merge_rate", &self.merge_rate)
             .field("missing_segments", &self.missing_segments)
             .field("recovery_threads", &self.recovery_threads)
+            .field("reads", &self.reads)
             .finish_non_exhaustive()
     }
 }
@@ -199,7 +219,8 @@ impl Options {
 
     /// Whether the two background threads run. Default: true. With false nothing happens unless
     /// called: no merge, no hint files, no sync interval, and `Buffered` writes stay in memory
-    /// until the buffer is full, another write, `sync` or close.
+    /// until the buffer is full, another write, `sync` or close. Call `sync` now and then: until
+    /// it is synced, each segment keeps a file descriptor.
     #[must_use]
     pub fn background(mut self, background: bool) -> Options {
         self.background = background;
@@ -241,6 +262,13 @@ impl Options {
     #[must_use]
     pub fn recovery_threads(mut self, threads: usize) -> Options {
         self.recovery_threads = threads;
+        self
+    }
+
+    /// How records are read. Default: [`Reads::Mapped`].
+    #[must_use]
+    pub fn reads(mut self, reads: Reads) -> Options {
+        self.reads = reads;
         self
     }
 

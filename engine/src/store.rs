@@ -16,7 +16,7 @@ use crate::handle::Handle;
 use crate::keydir::space::Space;
 use crate::keyspace::{Keyspace, info_of};
 use crate::merge::Merge;
-use crate::options::{KEYSPACE_NAME_LEN_MAX, KEYSPACES_MAX, KeyspaceOptions, Options};
+use crate::options::{KEYSPACE_NAME_LEN_MAX, KEYSPACES_MAX, KeyspaceOptions, Options, Reads};
 use crate::report::{MergeReport, RecoveryReport, VerifyReport};
 use crate::segment::catalog::Catalog;
 use crate::segment::keyspace_entry::KeyspaceEntry;
@@ -47,7 +47,10 @@ impl Store {
         options.check()?;
         let dir = dir.as_ref();
         prepare(dir, &options)?;
-        let disk: Arc<dyn Disk> = Arc::new(OsDisk::new(dir));
+        let disk: Arc<dyn Disk> = Arc::new(match options.reads {
+            Reads::Mapped => OsDisk::new(dir),
+            Reads::Positional => OsDisk::without_maps(dir),
+        });
         let lock = disk.lock(names::LOCK).map_err(|e| lock_error(dir, e))?;
         let core = Core::open(dir.to_path_buf(), &disk, lock, options)?;
         Ok(Store::of(Handle::new(core)))

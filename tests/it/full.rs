@@ -11,13 +11,12 @@ use std::process::Command;
 
 use peercask::{Durability, Entry, ErrorKind, Keyspace, Merge, Options, Store};
 
-use crate::support::{Place, hash};
+use crate::support::{Place, hash, skipped};
 
 const DIR: &str = "PEERCASK_TEST_FULL_DIR";
 const MOUNT: &str = r#"mount -t tmpfs -o size=1m,mode=700 none "$0" && exec "$@""#;
 
 /// Runs one of the helpers below with a small file system mounted at its directory.
-#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn run_on_a_small_disk(test: &str) {
     let place = Place::on_disk();
     let exe = std::env::current_exe().expect("this test has a file");
@@ -30,7 +29,7 @@ fn run_on_a_small_disk(test: &str) {
         .status()
         .is_ok_and(|status| status.success());
     if !can {
-        eprintln!("skipped: this system gives no mount namespace");
+        skipped(test, "this system gives no mount namespace");
         return;
     }
     let mut command = Command::new("unshare");

@@ -361,6 +361,22 @@ pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
+// ---- what this machine lacks
+
+/// Says that a test, or a part of one, did not run, and why. Never silent: `scripts/check` counts
+/// these and prints them at its end.
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+pub(crate) fn skipped(what: &str, why: &str) {
+    let line = format!("skipped: {what}: {why}\n");
+    eprint!("{line}");
+    let list = Path::new(env!("CARGO_TARGET_TMPDIR")).join("peercask-skipped.txt");
+    let mut options = fs::OpenOptions::new();
+    let file = options.create(true).append(true).open(list);
+    // One write, so that lines of tests that run at the same time do not mix.
+    let told = file.and_then(|mut file| std::io::Write::write_all(&mut file, line.as_bytes()));
+    told.expect("the list of skipped tests can be written");
+}
+
 // ---- children
 
 /// This test binary again, told to run one test alone, which does something only if it finds the

@@ -28,6 +28,11 @@ impl FileBytes {
         bytes.truncate(n);
         Ok(FileBytes::Read(bytes))
     }
+
+    /// They cost no memory of ours.
+    pub(crate) fn is_mapped(&self) -> bool {
+        matches!(self, FileBytes::Mapped(..))
+    }
 }
 
 impl AsRef<[u8]> for FileBytes {

@@ -13,6 +13,8 @@ use super::{Disk, DiskFile, How, Lock};
 /// A directory of the operating system.
 pub(crate) struct OsDisk {
     dir: PathBuf,
+    /// Files may be mapped.
+    maps: bool,
 }
 
 /// What stands at a path that should become or be a store.
@@ -27,6 +29,15 @@ impl OsDisk {
     pub(crate) fn new(dir: &Path) -> OsDisk {
         OsDisk {
             dir: dir.to_path_buf(),
+            maps: true,
+        }
+    }
+
+    /// The same directory, in which no file is ever mapped.
+    pub(crate) fn without_maps(dir: &Path) -> OsDisk {
+        OsDisk {
+            maps: false,
+            ..OsDisk::new(dir)
         }
     }
 
@@ -97,6 +108,7 @@ impl Disk for OsDisk {
         }
         Ok(Arc::new(OsFile {
             file: options.open(self.path(name))?,
+            maps: self.maps,
         }))
     }
 
@@ -184,6 +196,12 @@ impl Drop for OsLock {
 
 struct OsFile {
     file: File,
+    /// It may be mapped; without meaning where this system has no maps for us.
+    #[cfg_attr(
+        not(all(unix, target_pointer_width = "64")),
+        expect(dead_code, reason = "files are never mapped here")
+    )]
+    maps: bool,
 }
 
 impl DiskFile for OsFile {
@@ -230,7 +248,7 @@ impl DiskFile for OsFile {
 
     #[cfg(all(unix, target_pointer_width = "64"))]
     fn map(&self, len: u64) -> io::Result<Option<Map>> {
-        Map::of_file(&self.file, len).map(Some)
+        self.maps.then(|| Map::of_file(&self.file, len)).transpose()
     }
 
     // Windows cannot truncate or remove a mapped file; 32-bit systems lack address space.

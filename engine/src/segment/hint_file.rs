@@ -54,6 +54,11 @@ pub(crate) struct HintBinding {
 }
 
 impl<B: AsRef<[u8]>> Hint<B> {
+    /// What it was parsed from.
+    pub(crate) fn bytes(&self) -> &B {
+        &self.bytes
+    }
+
     /// Verifies all of a hint file and that it was made from the state of the segment that `expect`
     /// describes.
     pub(crate) fn open(bytes: B, expect: &HintBinding) -> Result<Hint<B>, HintFault> {

@@ -39,6 +39,10 @@ pub(crate) fn of(base: &Base, segment: &Segment) -> Result<Arc<SegmentHint>> {
             read(base, segment, &binding).unwrap_or(built)
         }
     };
+    // Without maps it lies in our own memory: read anew for each merge rather than kept.
+    if !hint.bytes().is_mapped() {
+        return Ok(Arc::new(hint));
+    }
     Ok(segment.hint.get_or_init(|| Arc::new(hint)).clone())
 }
 

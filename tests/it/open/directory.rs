@@ -8,7 +8,7 @@ use peercask::{ErrorKind, Missing, Options, Store};
 
 use crate::support::{
     Place, contents, copy_files, delete_hints, delete_manifests, files, hash, hints, refused,
-    segments, set_len,
+    segments, set_len, skipped,
 };
 
 /// Three closed segments with ten keys each.
@@ -147,7 +147,7 @@ fn a_read_only_directory_is_refused_by_name() {
         refused(opened, ErrorKind::Io, &[&inside.display().to_string()]);
     });
     if !binds {
-        eprintln!("skipped: this user may write to a read-only directory");
+        skipped("a read-only directory", "this user may write to one");
     }
     assert_eq!(place.image(), before);
     assert_eq!(contents(&place.open()).len(), 30);
@@ -172,7 +172,7 @@ fn a_directory_that_becomes_read_only_is_read_on_and_the_first_write_is_refused(
         assert_eq!(contents(&store).len(), 30);
     });
     if !binds {
-        eprintln!("skipped: this user may write to a read-only directory");
+        skipped("a read-only directory", "this user may write to one");
     }
     let store = place.open();
     assert_eq!(store.recovery().damage, []);

@@ -8,7 +8,7 @@ use peercask::{
     KeyspaceOptions, Options, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, Store,
 };
 
-use crate::support::{Place, contents, files, hash, ordered, refused};
+use crate::support::{Place, contents, files, hash, ordered, refused, skipped};
 
 const BAD: ErrorKind = ErrorKind::InvalidArgument;
 
@@ -86,7 +86,10 @@ fn a_value_larger_than_a_segment_gets_one_of_its_own() {
 #[test]
 fn a_batch_over_the_limit_is_refused_whole() {
     if std::env::var_os("PEERCASK_LARGE").is_none() {
-        eprintln!("skipped: set PEERCASK_LARGE to let this test take over 1 GiB of memory");
+        skipped(
+            "a batch over the limit",
+            "set PEERCASK_LARGE to let it take over 1 GiB of memory",
+        );
         return;
     }
     let place = Place::new();
