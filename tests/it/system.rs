@@ -5,5 +5,6 @@
 mod calls;
 mod copies;
 mod descriptors;
+mod directory;
 mod positional;
 mod races;

@@ -7,6 +7,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::sync::OnceLock;
+
 use super::map::Map;
 use super::{Disk, DiskFile, How, Lock};
 
@@ -15,7 +17,12 @@ pub(crate) struct OsDisk {
     dir: PathBuf,
     /// Files may be mapped.
     maps: bool,
+    /// Which directory was locked: a path may come to lead to another one.
+    locked: OnceLock<Identity>,
 }
+
+/// Device and number of a directory; unknown where the system does not say.
+type Identity = Option<(u64, u64)>;
 
 /// What stands at a path that should become or be a store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,6 +37,7 @@ impl OsDisk {
         OsDisk {
             dir: dir.to_path_buf(),
             maps: true,
+            locked: OnceLock::new(),
         }
     }
 
@@ -74,6 +82,22 @@ impl OsDisk {
     fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
+
+    /// Refuses to change what is not the directory that was locked: one that took its place
+    /// belongs to somebody else, and what is written there would be lost to the next open.
+    fn still_locked(&self) -> io::Result<()> {
+        let Some(locked) = self.locked.get() else {
+            return Ok(());
+        };
+        match identity(&self.dir) {
+            Ok(found) if found == *locked => Ok(()),
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                "the store's directory was moved, removed or replaced while the store was open",
+            )),
+        }
+    }
 }
 
 impl Disk for OsDisk {
@@ -87,6 +111,9 @@ impl Disk for OsDisk {
     }
 
     fn open(&self, name: &str, how: How) -> io::Result<Arc<dyn DiskFile>> {
+        if how != How::Read {
+            self.still_locked()?;
+        }
         let mut options = OpenOptions::new();
         options.read(true);
         match how {
@@ -113,14 +140,17 @@ impl Disk for OsDisk {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.still_locked()?;
         fs::rename(self.path(from), self.path(to))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
+        self.still_locked()?;
         fs::remove_file(self.path(name))
     }
 
     fn sync_dir(&self) -> io::Result<()> {
+        self.still_locked()?;
         sync_directory(&self.dir)
     }
 
@@ -156,6 +186,7 @@ impl Disk for OsDisk {
         if file.set_len(0).is_ok() {
             let _informational = write_at(&file, pid.as_bytes(), 0);
         }
+        let _first = self.locked.set(identity(&self.dir)?);
         Ok(Box::new(OsLock { file }))
     }
 
@@ -308,6 +339,18 @@ fn sync_directory(dir: &Path) -> io::Result<()> {
 #[cfg(not(unix))]
 fn sync_directory(_dir: &Path) -> io::Result<()> {
     Ok(())
+}
+
+#[cfg(unix)]
+fn identity(dir: &Path) -> io::Result<Identity> {
+    use std::os::unix::fs::MetadataExt;
+    let found = fs::metadata(dir)?;
+    Ok(Some((found.dev(), found.ino())))
+}
+
+#[cfg(not(unix))]
+fn identity(dir: &Path) -> io::Result<Identity> {
+    fs::metadata(dir).map(|_| None)
 }
 
 #[cfg(test)]

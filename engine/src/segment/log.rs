@@ -10,7 +10,7 @@ use std::io;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use crate::disk::How;
+use crate::disk::{DiskFile, How};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mutant::{self, Mutant};
 use crate::segment::base::Base;
@@ -131,8 +131,7 @@ impl Log {
             }
             let file = segment.open_file(How::Write);
             let synced = file.and_then(|file| {
-                file.sync_data()
-                    .map_err(|e| Error::io("sync the segment", &segment.name, e))
+                synced_by_name(&*file).map_err(|e| Error::io("sync the segment", &segment.name, e))
             });
             if !mutant::is_on(Mutant::SyncErrorSwallowed) {
                 synced.map_err(|e| self.poison(e))?;
@@ -321,6 +320,18 @@ fn entry_of(segment: &Segment) -> SegmentEntry {
             summary: sealed.summary,
         },
     }
+}
+
+/// A file that lost its last name takes bytes and syncs as ever, into nothing.
+fn synced_by_name(file: &dyn DiskFile) -> io::Result<()> {
+    file.sync_data()?;
+    if file.links()? == 0 {
+        return Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            "the file was removed while the store was open",
+        ));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
