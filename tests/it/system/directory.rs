@@ -59,7 +59,7 @@ fn a_directory_that_took_the_place_is_left_alone() {
     let weak = peercask::Write::new().durability(Durability::Kernel);
     let mut refused = None;
     for key in 100..130_u32 {
-        if let Err(error) = space.put_with(key.to_le_bytes(), vec![2; 600], weak.clone()) {
+        if let Err(error) = space.put_with(key.to_le_bytes(), vec![2; 600], weak) {
             refused = Some(error);
         }
     }
