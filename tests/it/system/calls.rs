@@ -242,7 +242,7 @@ fn every_call_may_be_the_last_or_fail() {
     assert!(hit.values().sum::<u64>() >= 30, "places tried: {hit:?}");
 }
 
-/// Opens by children that are killed at their first, second … call of each kind.
+/// Opens by children that are killed at their first, second or third call of each kind.
 fn kill_in_recovery(place: &Place, seed: u64) {
     let mut rng = Rng::quiet(0xDEAD, seed);
     for _ in 0..2 {
