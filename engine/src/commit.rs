@@ -6,10 +6,12 @@
 
 use crate::clock::StoreClock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::expected::Expected;
 use crate::keydir::space::Space;
 use crate::lookup::{self, Prior};
 use crate::mutant::{self, Mutant};
 use crate::options::{BATCH_BYTES_MAX, Durability, KEY_LEN_MAX, VALUE_LEN_MAX};
+use crate::segment::data_file::Record;
 use crate::segment::format::{NEVER, RECORD_HEADER_LEN_MAX, wide};
 use crate::segment::location::Location;
 use crate::segment::log::Log;
@@ -33,12 +35,29 @@ pub(crate) enum Change<'a> {
     Delete,
 }
 
+/// What must hold of a key for a write to happen; of any key, written or not.
+pub(crate) struct Condition<'a> {
+    pub(crate) space: &'a Space,
+    pub(crate) hash: u128,
+    pub(crate) key: &'a [u8],
+    pub(crate) expected: Expected<'a>,
+}
+
 /// What a write did.
 pub(crate) struct Outcome {
     /// Waiting for this seq makes the write as durable as asked.
     pub(crate) seq: u64,
     /// Whether the last change met a live value.
     pub(crate) existed: bool,
+    /// A condition did not hold, and nothing was changed.
+    pub(crate) refused: Option<Refused>,
+}
+
+/// The first condition that did not hold.
+pub(crate) struct Refused {
+    pub(crate) index: usize,
+    /// The live version that stands there instead.
+    pub(crate) current: Option<Record>,
 }
 
 /// A change that will write a record.
@@ -78,7 +97,7 @@ impl<'a> Op<'a> {
     }
 
     /// The limits that the format sets.
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let (key_len, value_len) = (self.key.len(), wide(self.value().len()));
         if key_len > KEY_LEN_MAX {
             return Err(Error::invalid(format!(
@@ -91,12 +110,7 @@ impl<'a> Op<'a> {
                  split it over several keys"
             )));
         }
-        if self.space.is_dropped() {
-            let name = &self.space.entry.name;
-            let gone = format!("keyspace '{name}' was dropped");
-            return Err(Error::new(ErrorKind::NotFound, gone));
-        }
-        Ok(())
+        check_there(self.space)
     }
 
     fn encoded_len_max(&self) -> u64 {
@@ -104,11 +118,40 @@ impl<'a> Op<'a> {
     }
 }
 
-/// Applies `ops`, of which no two have one key, together: visible when this returns, in the
-/// kernel if `durability` is more than `Buffered`. The device is waited for apart.
+impl Condition<'_> {
+    /// `Some` if it does not hold: the live version that stands there, if any.
+    fn broken_by(&self, log: &Log, clock: &StoreClock) -> Result<Option<Option<Record>>> {
+        check_there(self.space)?;
+        let found = lookup::find(log, self.space, self.hash, self.key, true)?;
+        let current = found.filter(|record| {
+            let expiry = record.header.fields.expiry;
+            expiry == NEVER || expiry > clock.now_ms()
+        });
+        let holds = match (self.expected, &current) {
+            (Expected::Absent, None) => true,
+            (Expected::Seq(seq), Some(record)) => record.header.fields.seq == seq.0,
+            (Expected::Value(value), Some(record)) => record.value() == value,
+            (Expected::Absent, Some(_)) | (Expected::Seq(_) | Expected::Value(_), None) => false,
+        };
+        Ok((!holds).then_some(current))
+    }
+}
+
+fn check_there(space: &Space) -> Result<()> {
+    if space.is_dropped() {
+        let gone = format!("keyspace '{}' was dropped", space.entry.name);
+        return Err(Error::new(ErrorKind::NotFound, gone));
+    }
+    Ok(())
+}
+
+/// Applies `ops`, of which no two have one key, together if all `conditions` hold: visible when
+/// this returns, in the kernel if `durability` is more than `Buffered`. The device is waited for
+/// apart.
 pub(crate) fn apply(
     log: &Log,
     clock: &StoreClock,
+    conditions: &[Condition<'_>],
     ops: &[Op<'_>],
     durability: Durability,
 ) -> Result<Outcome> {
@@ -124,6 +167,15 @@ pub(crate) fn apply(
     let mut writer = log.writer()?;
     // Once more under the lock: a drop marks its keyspace before it takes the lock.
     ops.iter().try_for_each(Op::check)?;
+    for (index, condition) in conditions.iter().enumerate() {
+        if let Some(current) = condition.broken_by(log, clock)? {
+            return Ok(Outcome {
+                seq: writer.last_seq(),
+                existed: false,
+                refused: Some(Refused { index, current }),
+            });
+        }
+    }
     let (planned, existed) = plan(log, clock, ops)?;
     if planned.is_empty() {
         // Nothing to write, yet the absence must be as durable as the caller asked.
@@ -133,6 +185,7 @@ pub(crate) fn apply(
         return Ok(Outcome {
             seq: writer.last_seq(),
             existed,
+            refused: None,
         });
     }
     let room = make_room(log, &mut writer, clock, ops, bytes_max)?;
@@ -145,6 +198,7 @@ pub(crate) fn apply(
     Ok(Outcome {
         seq: writer.last_seq(),
         existed,
+        refused: None,
     })
 }
 

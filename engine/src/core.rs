@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Stopwatch, StoreClock};
-use crate::commit::{self, Op, Outcome};
+use crate::commit::{self, Condition, Op, Outcome};
 use crate::disk::{Disk, Lock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keydir::space::Spaces;
@@ -93,8 +93,18 @@ impl Core {
 
     /// Applies ops together; the device is waited for by the caller.
     pub(crate) fn apply(&self, ops: &[Op<'_>], durability: Durability) -> Result<Outcome> {
+        self.apply_if(&[], ops, durability)
+    }
+
+    /// Applies ops together if all conditions hold.
+    pub(crate) fn apply_if(
+        &self,
+        conditions: &[Condition<'_>],
+        ops: &[Op<'_>],
+        durability: Durability,
+    ) -> Result<Outcome> {
         let rotations = self.log.counters.rotations.get();
-        let outcome = commit::apply(&self.log, &self.clock, ops, durability)?;
+        let outcome = commit::apply(&self.log, &self.clock, conditions, ops, durability)?;
         if durability != Durability::Device && !self.flusher_rung.swap(true, Ordering::AcqRel) {
             self.flusher.ring();
         }

@@ -15,6 +15,7 @@ mod model;
 mod open;
 mod ordered;
 mod support;
+mod swap;
 mod system;
 mod threads;
 mod tidy;

@@ -68,6 +68,14 @@ pub(crate) struct Record {
     pub(crate) bytes: Lent,
 }
 
+impl Record {
+    /// The bytes of the value.
+    pub(crate) fn value(&self) -> &[u8] {
+        let bytes = self.bytes.as_slice();
+        bytes.get(self.header.value_range()).unwrap_or_default()
+    }
+}
+
 /// Bytes of a segment that outlive the call: a reference to its map, or a copy.
 #[derive(Clone)]
 pub(crate) enum Lent {

@@ -21,6 +21,7 @@ const STAIRS: &[(&str, &[&str])] = &[
             "keyspace.rs",
             "iter.rs",
             "ticket.rs",
+            "swap.rs",
         ],
     ),
     ("shared state", &["handle.rs", "core.rs"]),
@@ -55,6 +56,7 @@ const STAIRS: &[(&str, &[&str])] = &[
         "ground",
         &[
             "error.rs",
+            "expected.rs",
             "options.rs",
             "stats.rs",
             "report.rs",
