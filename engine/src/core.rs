@@ -15,10 +15,10 @@ use crate::keydir::space::Spaces;
 use crate::merge::{Merge, Merger};
 use crate::options::{Durability, Options};
 use crate::recovery;
+use crate::report::Progress;
 use crate::report::{MergeReport, RecoveryReport};
 use crate::segment::hints;
 use crate::segment::log::Log;
-use crate::stats::Progress;
 use crate::worker::{Bell, Pause, Worker};
 
 /// Longest time that `Buffered` bytes wait in memory.
@@ -62,9 +62,11 @@ impl Core {
         dir: PathBuf,
         disk: &Arc<dyn Disk>,
         lock: Box<dyn Lock>,
-        options: Options,
+        mut options: Options,
     ) -> Result<Arc<Core>> {
         let recovered = recovery::open(disk, &options)?;
+        // Whoever listens draws no bar for the rest of the store's life.
+        options.open_progress = None;
         let core = Arc::new(Core {
             dir,
             log: recovered.log,

@@ -81,9 +81,9 @@ pub use options::{
     KeyspaceOptions, Missing, Options, Reads, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, VALUE_LEN_MAX,
     Write,
 };
-pub use report::{Cut, Damage, MergeReport, RecoveryReport, VerifyReport};
+pub use report::{Cut, Damage, MergeReport, Progress, RecoveryReport, VerifyReport};
 pub use segment::location::Seq;
-pub use stats::{KeyspaceInfo, Progress, Stats};
+pub use stats::{KeyspaceInfo, Stats};
 pub use store::Store;
 pub use swap::Swap;
 pub use ticket::Commit;

@@ -141,3 +141,12 @@ impl VerifyReport {
         self.damage.is_empty()
     }
 }
+
+/// How far a long call is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes done.
+    pub done_bytes: u64,
+    /// Bytes to do in all.
+    pub total_bytes: u64,
+}

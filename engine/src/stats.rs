@@ -126,12 +126,3 @@ pub struct KeyspaceInfo {
     /// Memory of its keydir in bytes.
     pub index_bytes: u64,
 }
-
-/// How far a long call is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// Bytes done.
-    pub done_bytes: u64,
-    /// Bytes to do in all.
-    pub total_bytes: u64,
-}

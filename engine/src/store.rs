@@ -17,12 +17,12 @@ use crate::keydir::space::Space;
 use crate::keyspace::{Keyspace, info_of};
 use crate::merge::Merge;
 use crate::options::{KEYSPACE_NAME_LEN_MAX, KEYSPACES_MAX, KeyspaceOptions, Options, Reads};
-use crate::report::{MergeReport, RecoveryReport, VerifyReport};
+use crate::report::{MergeReport, Progress, RecoveryReport, VerifyReport};
 use crate::segment::catalog::Catalog;
 use crate::segment::keyspace_entry::KeyspaceEntry;
 use crate::segment::location::KeyspaceId;
 use crate::segment::names::{self, FileName};
-use crate::stats::{KeyspaceInfo, Progress, Stats};
+use crate::stats::{KeyspaceInfo, Stats};
 use crate::verify;
 
 /// An open store. Cheap to clone, usable from any thread; the last handle dropped closes it,

@@ -6,6 +6,7 @@ use crate::disk::How;
 use crate::disk::bytes::FileBytes;
 use crate::error::{Error, Result};
 use crate::keydir::space::Spaces;
+use crate::report::Progress;
 use crate::report::{Damage, VerifyReport};
 use crate::segment::base::Base;
 use crate::segment::catalog;
@@ -17,7 +18,6 @@ use crate::segment::hinting;
 use crate::segment::location::KeyspaceId;
 use crate::segment::names::{self, ManifestCopy};
 use crate::segment::scan::{Scan, ScanItem, ScanOptions};
-use crate::stats::Progress;
 
 /// Verifies the manifest and all segments that are in the table now.
 pub(crate) fn verify(

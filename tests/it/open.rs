@@ -6,3 +6,4 @@ mod directory;
 mod handles;
 mod limits;
 mod lock;
+mod progress;

@@ -3,12 +3,15 @@
 //!
 //! It must never know what a command does with the store.
 
+use std::sync::{Mutex, PoisonError};
+
 use peercask::{ErrorKind, IndexKind, Keyspace, KeyspaceOptions, Missing, Options, Store};
 
 use crate::args::StoreArgs;
 use crate::exit::{Exit, Failure};
 use crate::human;
 use crate::output;
+use crate::progress::{Count, Progress};
 use crate::reports;
 
 /// Opens an existing store for a short visit: nothing runs in the background.
@@ -72,7 +75,15 @@ fn open(args: &StoreArgs, options: Options) -> Result<Store, Failure> {
         true => Missing::Accept,
         false => Missing::Refuse,
     };
-    let opened = Store::open(&args.dir, options.missing_segments(missing));
+    let bar = Mutex::new(Progress::new("opening", Count::Bytes, 0));
+    let options = options
+        .missing_segments(missing)
+        .open_progress(move |progress| {
+            bar.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .follow(&progress);
+        });
+    let opened = Store::open(&args.dir, options);
     let store = opened.map_err(|error| match error.kind() {
         ErrorKind::NotFound => {
             let dir = args.dir.display();

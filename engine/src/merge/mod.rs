@@ -20,9 +20,9 @@ use context::is_damaged;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::MergeReport;
+use crate::report::Progress;
 use crate::segment::data_file::Segment;
 use crate::segment::hints;
-use crate::stats::Progress;
 
 /// How much [`Store::merge`](crate::Store::merge) does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,7 +1,7 @@
 //! What each segment holds, several at a time: the hint file where it is valid, a scan where not.
 //! A segment that was not sealed is scanned with its values, for the decision where the log ends.
 
-use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Mutex, PoisonError};
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use crate::disk::bytes::FileBytes;
 use crate::disk::{Disk, DiskFile, How};
 use crate::error::{Error, Result};
 use crate::options::Options;
+use crate::report::Progress;
 use crate::report::{Damage, RecoveryReport};
 use crate::segment::data_file::{Parts, Sealed, Segment};
 use crate::segment::format::SECRET_LEN;
@@ -89,8 +90,11 @@ pub(super) fn all(
     options: &Options,
     report: &mut RecoveryReport,
 ) -> Result<Vec<Loaded>> {
+    let progress = OpenProgress::new(disk, &sources, options);
     let loaded = in_parallel(&sources, options.threads(), |source| {
-        one(disk, manifest, source)
+        let loaded = one(disk, manifest, source);
+        progress.add(disk, source);
+        loaded
     });
     let mut loaded: Vec<Loaded> = loaded.into_iter().collect::<Result<_>>()?;
     for segment in &mut loaded {
@@ -102,6 +106,48 @@ pub(super) fn all(
         }
     }
     Ok(loaded)
+}
+
+/// Tells the caller how much of what must be read has been read.
+struct OpenProgress<'a> {
+    tell: Option<&'a (dyn Fn(Progress) + Send + Sync)>,
+    total_bytes: u64,
+    done_bytes: AtomicU64,
+}
+
+impl<'a> OpenProgress<'a> {
+    fn new(disk: &dyn Disk, sources: &[Source], options: &'a Options) -> OpenProgress<'a> {
+        let tell = options.open_progress.as_deref();
+        // Asking each file for its length is only worth it when somebody listens.
+        let total_bytes = match tell {
+            Some(_) => sources.iter().map(|source| cost(disk, source)).sum(),
+            None => 0,
+        };
+        OpenProgress {
+            tell,
+            total_bytes,
+            done_bytes: AtomicU64::new(0),
+        }
+    }
+
+    fn add(&self, disk: &dyn Disk, source: &Source) {
+        if let Some(tell) = self.tell {
+            let more = cost(disk, source);
+            let done = self.done_bytes.fetch_add(more, Ordering::Relaxed) + more;
+            tell(Progress {
+                done_bytes: done.min(self.total_bytes),
+                total_bytes: self.total_bytes,
+            });
+        }
+    }
+}
+
+/// Bytes to be read for a segment: its hint, or all of it.
+fn cost(disk: &dyn Disk, source: &Source) -> u64 {
+    let len = |name: &str| disk.open(name, How::Read).and_then(|file| file.len()).ok();
+    let id = source.header.id;
+    let hint = source.has_hint.then(|| len(&names::hint(id))).flatten();
+    hint.or_else(|| len(&names::segment(id))).unwrap_or(0)
 }
 
 /// The answers to all items, in their order; with one thread in the caller's own.
