@@ -1,0 +1,41 @@
+//! GNUnet's PEERSTORE: records for other subsystems of a node.
+
+mod answers;
+mod change;
+mod client;
+mod codec;
+mod connection;
+mod core;
+mod error;
+mod event;
+mod feed;
+mod frame_stream;
+mod hello;
+mod index;
+mod iteration;
+mod link;
+mod local_link;
+mod monitor;
+mod numbers;
+mod options;
+mod peerstore;
+mod record;
+mod requests;
+mod service;
+mod service_client;
+mod sweeper;
+mod waker;
+mod wire;
+
+pub use answers::{Records, Watch};
+pub use client::ClientOptions;
+pub use connection::{Connection, Found, RequestId};
+pub use error::{Error, ErrorKind, Result};
+pub use event::{Cause, Event};
+pub use hello::{HELLO_KEY, HELLO_SUBSYSTEM, hello};
+pub use iteration::Iteration;
+pub use monitor::{From, Monitor, MonitorSpec};
+pub use options::{Acknowledge, Options, Order, Query, Quota, QuotaRule, StoreOption};
+pub use peerstore::{Peerstore, PeerstoreStats, SubsystemStats};
+pub use record::{FOREVER, Filter, NAME_LEN_MAX, PeerIdentity, Record, Stored, WIRE_BYTES_MAX};
+pub use service::{Service, ServiceOptions};

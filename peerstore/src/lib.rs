@@ -1,0 +1,13 @@
+//! Stores of what a node knows about its peers, on a [`peercask`] store.
+//!
+//! - [`gnunet`] (feature `gnunet`, on by default): GNUnet's PEERSTORE, records of subsystem, peer
+//!   identity, key, binary value and expiry, for one process or as a service for all of a host.
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "gnunet")]
+pub mod gnunet;
+
+/// The README's programs are compiled and run with the other examples.
+#[cfg(all(doctest, feature = "gnunet"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
