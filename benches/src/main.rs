@@ -7,6 +7,7 @@
 )]
 
 mod floors;
+mod index;
 mod workload;
 
 use std::path::PathBuf;
@@ -32,6 +33,9 @@ struct Arguments {
     /// How many `Device` puts of one writer.
     #[arg(long, default_value_t = 300)]
     device_n: u64,
+    /// Only what the indexes cost: bytes a key while they grow, pauses, reads by threads.
+    #[arg(long)]
+    index: bool,
     /// Where to make the stores; a temporary directory by default.
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -49,6 +53,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         value_len: arguments.value_len,
         device_n: arguments.device_n,
     };
+    if arguments.index {
+        for result in index::run(home.path(), &load)? {
+            println!("{result}");
+        }
+        return Ok(());
+    }
     let mut results = floors::run(home.path(), &load)?;
     results.extend(workload::run(home.path(), &load)?);
     for result in &results {

@@ -372,6 +372,9 @@ fn replace(log: &Log, op: &Op<'_>, mut prior: Option<Prior>, new: Option<Locatio
                 let fields = &header.fields;
                 segment.note_dead(fields.keyspace, header.record_len(), fields.expiry);
             }
+            op.space
+                .keydir
+                .tend(&|location| lookup::rehash(log, op.space, location));
             return;
         }
         prior = lookup::find_prior(log, op.space, op.hash, op.key).unwrap_or(None);

@@ -37,7 +37,8 @@ pub struct Walk {
     handle: Arc<Handle>,
     space: Arc<Space>,
     by_key: Option<Iter>,
-    part: usize,
+    /// Where the part to list next begins; `None` behind the last.
+    part: Option<u64>,
     /// The table before and after the part was listed: each location is in one of them.
     tables: [Arc<Slots>; 2],
     locations: std::vec::IntoIter<Location>,
@@ -167,7 +168,7 @@ impl Walk {
             handle,
             space,
             by_key,
-            part: 0,
+            part: Some(0),
             tables,
             locations: Vec::new().into_iter(),
             failed: false,
@@ -181,17 +182,18 @@ impl Walk {
             }
             // Of a dropped keyspace merge forgets the entries: they may point nowhere.
             check(&self.handle, &self.space)?;
-            let before = self.handle.log.table.load_full();
-            let Some(locations) = self.space.keydir.hash_part(self.part) else {
+            let Some(part) = self.part else {
                 return Ok(None);
             };
+            let before = self.handle.log.table.load_full();
+            let (locations, next) = self.space.keydir.hash_part(part);
             self.tables = [before, self.handle.log.table.load_full()];
             // A segment that came and went between the two: the part is listed again.
             if locations
                 .iter()
                 .all(|location| self.segment(*location).is_some())
             {
-                self.part += 1;
+                self.part = next;
                 self.locations = locations.into_iter();
             }
         }

@@ -112,6 +112,15 @@ pub(crate) fn find_prior(
     Err(lost(space))
 }
 
+/// The hash of the key of the record at `location`; `None` if it cannot be read. Asked by a
+/// growing keydir of entries that still stand, so their segments are in the table.
+pub(crate) fn rehash(base: &Base, space: &Space, location: Location) -> Option<u128> {
+    let slots = base.table.load();
+    let segment = slots.get(location.slot)?;
+    let hash = |_: &RecordHeader, key: &[u8]| space.hash(key);
+    segment.look(u64::from(location.offset), hash).ok()
+}
+
 fn lost(space: &Space) -> Error {
     if space.is_dropped() {
         let gone = format!("keyspace '{}' was dropped", space.entry.name);

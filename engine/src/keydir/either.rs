@@ -6,21 +6,21 @@
 use std::ops::Bound;
 
 use super::candidates::Candidates;
-use super::hash::HashKeydir;
+use super::hash::{HashKeydir, Rehash};
 use super::ordered::OrderedKeydir;
 use crate::options::IndexKind;
 use crate::segment::location::Location;
 
 /// The keydir of one keyspace.
 pub(crate) enum Keydir {
-    Hash(HashKeydir),
+    Hash(Box<HashKeydir>),
     Ordered(OrderedKeydir),
 }
 
 impl Keydir {
     pub(crate) fn new(kind: IndexKind) -> Keydir {
         match kind {
-            IndexKind::Hash => Keydir::Hash(HashKeydir::new()),
+            IndexKind::Hash => Keydir::Hash(Box::new(HashKeydir::new())),
             IndexKind::Ordered => Keydir::Ordered(OrderedKeydir::new()),
         }
     }
@@ -64,11 +64,20 @@ impl Keydir {
         }
     }
 
-    /// The locations of one part of a hash keydir, for an unordered walk; `None` after the last.
-    pub(crate) fn hash_part(&self, part: usize) -> Option<Vec<Location>> {
+    /// Grows what is due to grow, a small piece each time: called after writes, by the writer.
+    pub(crate) fn tend(&self, rehash: Rehash<'_>) {
         match self {
-            Keydir::Hash(keydir) => keydir.part(part),
-            Keydir::Ordered(_) => None,
+            Keydir::Hash(keydir) => keydir.tend(rehash),
+            Keydir::Ordered(_) => {}
+        }
+    }
+
+    /// The locations of the part of a hash keydir that begins at `from`, for an unordered walk,
+    /// and where the next part begins; begun with 0, `None` after the last.
+    pub(crate) fn hash_part(&self, from: u64) -> (Vec<Location>, Option<u64>) {
+        match self {
+            Keydir::Hash(keydir) => keydir.part(from),
+            Keydir::Ordered(_) => (Vec::new(), None),
         }
     }
 

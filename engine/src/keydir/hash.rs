@@ -1,224 +1,372 @@
-//! The hash keydir: 12 bytes an entry (48 bits of location, 48 bits of hash), no keys. A part of
-//! the hash is kept so that a growing table needs no record to be read again, and so that a
-//! wrong candidate is met less than once in 10^12 lookups.
+//! The hash keydir: eight bytes an entry (a location, and as much of the hash as is left), no
+//! keys. Entries stand in pages of a few thousand (`page`), each chosen by the end of the hash.
 //!
-//! Split into parts, each behind its own lock, so that growth pauses touch one part in 256 and
-//! threads seldom meet. The hash is keyed with the store's secret: strangers cannot aim.
+//! It grows a page at a time: a full page is made anew a tenth larger, and when pages are large on
+//! average the next one in turn is split in two (linear hashing, of pages). So no call waits for
+//! more than one page, and the share of unused words is the same at every size. Readers take no
+//! lock: they load a page and look at it; a page that was replaced meanwhile lives until they let
+//! go. The hash is keyed with the store's secret: strangers cannot aim.
 
-use crate::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
 
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry as TableEntry;
+use arc_swap::ArcSwapOption;
 
 use super::candidates::Candidates;
+use super::page::{Change, Entry, Page, Shape, Tag};
 use crate::segment::location::Location;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// Parts of a keydir; a power of two.
-const PARTS: usize = 256;
-const TAG_BITS: u32 = 48;
-const TAG_MASK: u64 = (1 << TAG_BITS) - 1;
+/// Entries of a page on average. Pages not split yet hold up to twice as many as those that were.
+const PAGE_ENTRIES: u64 = 2_600;
+/// Chunk `n` holds the cells of pages from 2^(n-1) on, chunk 0 the first: cells never move.
+const CHUNKS: usize = 40;
 
-/// Location and tag, six bytes each: twelve instead of the sixteen that alignment would cost.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Entry([u16; 6]);
+/// Reads the record at a location and hashes its key; `None` if that cannot be read.
+pub(crate) type Rehash<'a> = &'a dyn Fn(Location) -> Option<u128>;
 
-impl Entry {
-    fn new(tag: u64, location: Location) -> Entry {
-        let packed = location.pack();
-        Entry([
-            word(packed, 0),
-            word(packed, 1),
-            word(packed, 2),
-            word(tag, 0),
-            word(tag, 1),
-            word(tag, 2),
-        ])
-    }
-
-    fn location(self) -> Location {
-        let [a, b, c, ..] = self.0;
-        Location::unpack(u64::from(a) | u64::from(b) << 16 | u64::from(c) << 32)
-    }
-
-    fn tag(self) -> u64 {
-        let [.., a, b, c] = self.0;
-        u64::from(a) | u64::from(b) << 16 | u64::from(c) << 32
-    }
+/// Where a page stands.
+#[derive(Default)]
+struct Cell {
+    /// `None` in cells that are not in use yet. Only the holder of the turn swaps it.
+    page: ArcSwapOption<Page>,
+    /// The turn to change the page or its words; guards how many entries it has.
+    turn: Mutex<usize>,
 }
-
-/// The `index`-th 16 bits of `value`.
-fn word(value: u64, index: u32) -> u16 {
-    // The mask leaves exactly the bits that the cast keeps.
-    ((value >> (16 * index)) & 0xFFFF) as u16
-}
-
-/// The key's tag: the lower bits of the upper half of its hash.
-fn tag_of(hash: u128) -> u64 {
-    ((hash >> 64) & u128::from(TAG_MASK)) as u64
-}
-
-/// The key's part: bits of the hash that the tag does not hold.
-fn part_of(hash: u128) -> usize {
-    ((hash >> (64 + TAG_BITS)) & (PARTS as u128 - 1)) as usize
-}
-
-/// The table wants 64 bits, high ones among them; the tag is already random.
-fn spread(tag: u64) -> u64 {
-    tag.wrapping_mul(0x9E37_79B9_7F4A_7C15)
-}
-
-type Part = HashTable<Entry>;
 
 /// From the hash of a key to its candidates.
 pub(crate) struct HashKeydir {
-    /// Each lock guards one part's table.
-    parts: Box<[RwLock<Part>]>,
+    chunks: [OnceLock<Box<[Cell]>>; CHUNKS],
+    /// Pages in use.
+    pages: AtomicU64,
+    len: AtomicU64,
+    /// Bytes of all pages and cells.
+    bytes: AtomicU64,
+    /// The next split is due above so many entries.
+    split_above: AtomicU64,
+    /// One split at a time.
+    splitting: Mutex<()>,
+    /// The highest ever seen: new pages are made so that these fit.
+    offset_max: AtomicU64,
+    slot_max: AtomicU64,
+}
+
+/// What of a key's hash places it: the pages are those of equal last bits. Turned round, so that
+/// keys in the order of their hashes come page by page.
+fn turned(hash: u128) -> u64 {
+    ((hash >> 64) as u64).reverse_bits()
+}
+
+/// The page of a hash when there are `pages` of them.
+fn index_of(hash: u64, pages: u64) -> u64 {
+    let all = pages.next_power_of_two();
+    let index = hash & (all - 1);
+    if index < pages {
+        index
+    } else {
+        index & (all / 2 - 1)
+    }
+}
+
+/// How many bits of the hash the page `index` stands for when there are `pages`.
+fn depth_of(index: u64, pages: u64) -> u32 {
+    let low = 1 << pages.ilog2();
+    let split = index < pages - low || index >= low;
+    pages.ilog2() + u32::from(split)
 }
 
 impl HashKeydir {
     pub(crate) fn new() -> HashKeydir {
-        HashKeydir {
-            parts: (0..PARTS).map(|_| RwLock::new(HashTable::new())).collect(),
-        }
+        let keydir = HashKeydir {
+            chunks: [const { OnceLock::new() }; CHUNKS],
+            pages: AtomicU64::new(0),
+            len: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            split_above: AtomicU64::new(PAGE_ENTRIES),
+            splitting: Mutex::new(()),
+            offset_max: AtomicU64::new(0),
+            slot_max: AtomicU64::new(0),
+        };
+        keydir.set_pages(1);
+        keydir
     }
 
+    /// Where the key may lie.
     pub(crate) fn candidates(&self, hash: u128) -> Candidates {
-        let tag = tag_of(hash);
+        let hash = turned(hash);
         let mut found = Candidates::default();
-        let part = self.read(part_of(hash));
-        for entry in part
-            .iter_hash(spread(tag))
-            .filter(|entry| entry.tag() == tag)
-        {
-            found.push(entry.location());
+        loop {
+            let page = self.cell_of(hash).page.load();
+            // After a split the page here may stand for fewer keys than this reader thought. The
+            // number of pages was raised before the page was swapped, so it is seen now.
+            if let Some(page) = page.as_ref().filter(|page| page.covers(hash)) {
+                page.find(hash, &mut found);
+                return found;
+            }
         }
-        found
     }
 
+    /// Puts `new` in the place of `old`, as `Keydir::change`.
     pub(crate) fn change(&self, hash: u128, old: Option<Location>, new: Option<Location>) -> bool {
-        let tag = tag_of(hash);
-        let mut part = self.write(part_of(hash));
-        let Some(old) = old else {
-            if let Some(new) = new {
-                part.insert_unique(spread(tag), Entry::new(tag, new), |e| spread(e.tag()));
+        let hash = turned(hash);
+        if let Some(new) = new {
+            self.note(new);
+        }
+        loop {
+            let cell = self.cell_of(hash);
+            let mut count = cell.lock();
+            let page = cell.page.load();
+            let Some(page) = page.as_ref().filter(|page| page.covers(hash)) else {
+                continue;
+            };
+            let answer = match (old, new) {
+                (None, None) => return true,
+                (None, Some(new)) => page.insert(hash, new),
+                (Some(old), new) => page.replace(hash, old, new),
+            };
+            match (answer, old, new) {
+                (Change::NotThere, ..) => return false,
+                (Change::NoRoom, None, Some(new)) => {
+                    let mut entries = page.entries();
+                    entries.push((Tag::of(hash >> page.depth, u64::BITS), new));
+                    self.swap(cell, &mut count, page.index, page.depth, &entries);
+                    self.len.fetch_add(1, Ordering::Relaxed);
+                }
+                // The words of this page are too narrow for the new place.
+                (Change::NoRoom, ..) => {
+                    self.swap(cell, &mut count, page.index, page.depth, &page.entries());
+                    continue;
+                }
+                (Change::Done, None, _) => {
+                    *count += 1;
+                    self.len.fetch_add(1, Ordering::Relaxed);
+                }
+                (Change::Done, Some(_), None) => {
+                    *count -= 1;
+                    self.len.fetch_sub(1, Ordering::Relaxed);
+                    // Memory follows the keys down as well as up.
+                    if page.is_sparse(*count) {
+                        self.swap(cell, &mut count, page.index, page.depth, &page.entries());
+                    }
+                }
+                (Change::Done, Some(_), Some(_)) => {}
             }
             return true;
-        };
-        let was = Entry::new(tag, old);
-        let same = |entry: &Entry| *entry == was;
-        match part.entry(spread(tag), same, |e| spread(e.tag())) {
-            TableEntry::Vacant(_) => return false,
-            TableEntry::Occupied(mut at) => match new {
-                Some(new) => *at.get_mut() = Entry::new(tag, new),
-                None => {
-                    at.remove();
-                }
-            },
         }
-        if new.is_none() && part.capacity() > 16 && part.len() * 4 < part.capacity() {
-            // Memory follows the keys down as well as up.
-            let target = part.len() * 2;
-            part.shrink_to(target, |e| spread(e.tag()));
-        }
-        true
     }
 
+    /// Splits as many pages as are due. The writer calls it after each write; until then pages
+    /// just grow. `rehash` is asked for entries that were split so often, or whose locations take
+    /// so many bits, that nothing of the hash is left to split by; where it fails, splitting is
+    /// put off.
+    pub(crate) fn tend(&self, rehash: Rehash<'_>) {
+        while self.len() > self.split_above.load(Ordering::Relaxed) {
+            let Ok(_one_at_a_time) = self.splitting.try_lock() else {
+                return;
+            };
+            self.split(rehash);
+        }
+    }
+
+    fn split(&self, rehash: Rehash<'_>) {
+        let pages = self.pages.load(Ordering::Acquire);
+        let index = pages - (1 << pages.ilog2());
+        let cell = self.cell(index);
+        let mut count = cell.lock();
+        let page = cell.page.load();
+        let page = page
+            .as_ref()
+            .expect("cells below the number of pages have one");
+        let Some([stay, go]) = self.halves(page, rehash) else {
+            let later = self.len() + self.len() / 4;
+            self.split_above.store(later, Ordering::Relaxed);
+            return;
+        };
+        let depth = page.depth + 1;
+        let new = self.cell_or_new(pages);
+        self.swap(new, &mut new.lock(), pages, depth, &go);
+        // In this order, so that a reader finds every key at every moment: the new page, then that
+        // it is there, then the old one without what went. Release pairs with the acquire of
+        // `cell_of`; who finds the halved page by way of its swap sees the new number.
+        self.pages.store(pages + 1, Ordering::Release);
+        self.swap(cell, &mut count, index, depth, &stay);
+        self.split_above
+            .store((pages + 1) * PAGE_ENTRIES, Ordering::Relaxed);
+    }
+
+    /// The entries of the page by the next bit of their hashes.
+    fn halves(&self, page: &Page, rehash: Rehash<'_>) -> Option<[Vec<Entry>; 2]> {
+        let mut halves = [Vec::new(), Vec::new()];
+        for (tag, location) in page.entries() {
+            let (bit, tag) = match tag.split() {
+                Some(split) => split,
+                None => {
+                    let rest = turned(rehash(location)?) >> page.depth;
+                    (rest & 1 == 1, Tag::of(rest >> 1, u64::BITS))
+                }
+            };
+            let [stay, go] = &mut halves;
+            if bit { go } else { stay }.push((tag, location));
+        }
+        Some(halves)
+    }
+
+    // ---- filling, while the store opens
+
+    /// Makes room for about `entries` in an empty keydir.
+    pub(crate) fn expect(&self, entries: u64) {
+        if self.len() == 0 {
+            self.set_pages(entries.div_ceil(PAGE_ENTRIES).max(1));
+        }
+    }
+
+    /// Adds many entries at once, sorted by hash: page by page.
+    pub(crate) fn fill(&self, rows: &[(u128, Location)]) {
+        for (_, location) in rows {
+            self.note(*location);
+        }
+        let pages = self.pages.load(Ordering::Acquire);
+        let page_of = |row: &(u128, Location)| index_of(turned(row.0), pages);
+        for rows in rows.chunk_by(|a, b| page_of(a) == page_of(b)) {
+            let Some(index) = rows.first().map(page_of) else {
+                continue;
+            };
+            let cell = self.cell(index);
+            let mut count = cell.lock();
+            let page = cell.page.load();
+            let page = page
+                .as_ref()
+                .expect("cells below the number of pages have one");
+            let mut entries = page.entries();
+            let tag = |hash: &u128| Tag::of(turned(*hash) >> page.depth, u64::BITS);
+            entries.extend(rows.iter().map(|(hash, location)| (tag(hash), *location)));
+            self.len.fetch_add(rows.len() as u64, Ordering::Relaxed);
+            self.swap(cell, &mut count, index, page.depth, &entries);
+        }
+    }
+
+    fn set_pages(&self, pages: u64) {
+        for index in 0..pages {
+            let cell = self.cell_or_new(index);
+            let page = Page::empty(index, depth_of(index, pages));
+            let was = cell.page.load().as_ref().map_or(0, |page| page.bytes());
+            self.bytes.fetch_add(page.bytes(), Ordering::Relaxed);
+            self.bytes.fetch_sub(was, Ordering::Relaxed);
+            cell.page.store(Some(Arc::new(page)));
+        }
+        self.pages.store(pages, Ordering::Release);
+        self.split_above
+            .store(pages * PAGE_ENTRIES, Ordering::Relaxed);
+    }
+
+    // ---- asking
+
     pub(crate) fn len(&self) -> u64 {
-        (0..PARTS).map(|i| self.read(i).len() as u64).sum()
+        self.len.load(Ordering::Relaxed)
     }
 
     pub(crate) fn index_bytes(&self) -> u64 {
-        let tables: u64 = (0..PARTS)
-            .map(|i| self.read(i).allocation_size() as u64)
-            .sum();
-        tables + (PARTS * size_of::<RwLock<Part>>()) as u64
+        size_of::<HashKeydir>() as u64 + self.bytes.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn part(&self, part: usize) -> Option<Vec<Location>> {
-        if part >= PARTS {
-            return None;
+    /// The locations of the page that holds the hashes from `from` on, and where the next one
+    /// begins; `None` behind the last. Begun with 0 and followed through, it gives each entry that
+    /// is there all the while once, however many pages are split meanwhile.
+    pub(crate) fn part(&self, from: u64) -> (Vec<Location>, Option<u64>) {
+        let hash = from.reverse_bits();
+        loop {
+            let page = self.cell_of(hash).page.load();
+            if let Some(page) = page.as_ref().filter(|page| page.covers(hash)) {
+                let first = page.index.reverse_bits();
+                let span = 1_u64.checked_shl(u64::BITS - page.depth);
+                let next = span.and_then(|span| first.checked_add(span));
+                return (page.locations(), next);
+            }
         }
-        Some(
-            self.read(part)
-                .iter()
-                .map(|entry| entry.location())
-                .collect(),
+    }
+
+    // ---- within
+
+    fn note(&self, location: Location) {
+        // Hints for the making of pages, no more: stale ones cost a page a making.
+        let raise = |max: &AtomicU64, to: u64| {
+            if max.load(Ordering::Relaxed) < to {
+                max.fetch_max(to, Ordering::Relaxed);
+            }
+        };
+        raise(&self.offset_max, u64::from(location.offset));
+        raise(&self.slot_max, u64::from(location.slot));
+    }
+
+    fn shape(&self) -> Shape {
+        let slot = self.slot_max.load(Ordering::Relaxed);
+        let offset = self.offset_max.load(Ordering::Relaxed);
+        Shape::for_up_to(
+            u16::try_from(slot).unwrap_or(u16::MAX),
+            u32::try_from(offset).unwrap_or(u32::MAX),
         )
     }
 
-    // A panic in another thread cannot leave a table half changed: no foreign code runs inside.
-    fn read(&self, part: usize) -> RwLockReadGuard<'_, Part> {
-        let lock = self.parts.get(part).expect("part_of stays below PARTS");
-        lock.read().unwrap_or_else(PoisonError::into_inner)
+    /// Makes the cell's page anew. The caller holds the cell's turn.
+    fn swap(&self, cell: &Cell, count: &mut usize, index: u64, depth: u32, entries: &[Entry]) {
+        let page = Page::of(index, depth, self.shape(), entries);
+        *count = entries.len();
+        self.bytes.fetch_add(page.bytes(), Ordering::Relaxed);
+        // A release: who loads the page sees all its words.
+        if let Some(old) = cell.page.swap(Some(Arc::new(page))) {
+            self.bytes.fetch_sub(old.bytes(), Ordering::Relaxed);
+        }
     }
 
-    fn write(&self, part: usize) -> RwLockWriteGuard<'_, Part> {
-        let lock = self.parts.get(part).expect("part_of stays below PARTS");
-        lock.write().unwrap_or_else(PoisonError::into_inner)
+    fn cell_of(&self, hash: u64) -> &Cell {
+        // Acquire: the cells of so many pages are there.
+        let pages = self.pages.load(Ordering::Acquire);
+        self.cell(index_of(hash, pages))
+    }
+
+    fn cell(&self, index: u64) -> &Cell {
+        let (chunk, at) = place_of(index);
+        let cells = self.chunks.get(chunk).and_then(OnceLock::get);
+        cells
+            .and_then(|cells| cells.get(at))
+            .expect("cells below the number of pages are made")
+    }
+
+    fn cell_or_new(&self, index: u64) -> &Cell {
+        let (chunk, at) = place_of(index);
+        let made = self.chunks.get(chunk);
+        let made = made.expect("2^39 pages are more than memory holds");
+        let cells = made.get_or_init(|| {
+            let len = 1_usize << chunk.saturating_sub(1);
+            let cells: Box<[Cell]> = (0..len).map(|_| Cell::default()).collect();
+            self.bytes
+                .fetch_add(size_of_val(&*cells) as u64, Ordering::Relaxed);
+            cells
+        });
+        cells
+            .get(at)
+            .expect("a chunk holds as many as lie before it")
+    }
+}
+
+impl Cell {
+    // A panic in another thread leaves the page whole: words change one at a time.
+    fn lock(&self) -> MutexGuard<'_, usize> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The chunk of a cell, and its place there.
+fn place_of(index: u64) -> (usize, usize) {
+    match index.checked_ilog2() {
+        None => (0, 0),
+        // An index of a cell in memory is a `usize`.
+        Some(log) => (
+            log as usize + 1,
+            usize::try_from(index - (1 << log)).unwrap_or(usize::MAX),
+        ),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(offset: u32) -> Location {
-        Location { slot: 3, offset }
-    }
-
-    #[test]
-    fn an_entry_is_twelve_bytes_and_gives_back_what_it_was_made_of() {
-        assert_eq!(size_of::<Entry>(), 12);
-        let location = Location {
-            slot: 0xABCD,
-            offset: 0x1234_5678,
-        };
-        let entry = Entry::new(0x9876_5432_10FE, location);
-        assert_eq!(entry.location(), location);
-        assert_eq!(entry.tag(), 0x9876_5432_10FE);
-    }
-
-    #[test]
-    fn a_change_happens_only_if_the_old_location_stands_there() {
-        let keydir = HashKeydir::new();
-        let hash = 0xDEAD_BEEF_u128 << 64;
-        assert!(!keydir.change(hash, Some(at(1)), Some(at(2))));
-        assert!(keydir.change(hash, None, Some(at(1))));
-        assert!(!keydir.change(hash, Some(at(9)), None));
-        assert!(keydir.change(hash, Some(at(1)), Some(at(2))));
-        assert!(keydir.candidates(hash).contains(at(2)));
-        assert!(keydir.change(hash, Some(at(2)), None));
-        assert_eq!(keydir.len(), 0);
-    }
-
-    #[test]
-    fn keys_with_one_tag_stand_side_by_side() {
-        let keydir = HashKeydir::new();
-        let hash = 7_u128 << 64;
-        for offset in 1..=5 {
-            assert!(keydir.change(hash, None, Some(at(offset))));
-        }
-        assert_eq!(keydir.candidates(hash).iter().count(), 5);
-        assert!(keydir.change(hash, Some(at(4)), None));
-        assert!(!keydir.candidates(hash).contains(at(4)));
-    }
-
-    #[test]
-    fn a_keydir_shrinks_when_its_keys_go() {
-        let keydir = HashKeydir::new();
-        let hash =
-            |i: u32| (u128::from(i) + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835);
-        for i in 0..100_000 {
-            keydir.change(hash(i), None, Some(at(i)));
-        }
-        let full = keydir.index_bytes();
-        for i in 0..100_000 {
-            assert!(keydir.change(hash(i), Some(at(i)), None));
-        }
-        assert!(
-            keydir.index_bytes() * 8 < full,
-            "{} of {full}",
-            keydir.index_bytes()
-        );
-    }
-}
+mod tests;

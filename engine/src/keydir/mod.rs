@@ -4,5 +4,8 @@
 pub(crate) mod candidates;
 pub(crate) mod either;
 pub(crate) mod hash;
+mod leaf;
 pub(crate) mod ordered;
+mod packed;
+mod page;
 pub(crate) mod space;

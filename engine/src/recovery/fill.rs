@@ -35,6 +35,8 @@ struct Cursor<'a> {
 struct Filled {
     live: BTreeMap<usize, Live>,
     ordered: Vec<(Box<[u8]>, Location)>,
+    /// In the order of their hashes.
+    hashed: Vec<(u128, Location)>,
 }
 
 /// Fills all keydirs and counts what is live in each segment.
@@ -62,6 +64,9 @@ fn keydir(space: &Space, segments: &[Loaded], threads: usize) {
         .sum();
     if rows == 0 {
         return;
+    }
+    if let Keydir::Hash(keydir) = &space.keydir {
+        keydir.expect(rows as u64);
     }
     let ranges = if rows < 10_000 { 1 } else { RANGES };
     let all: Vec<usize> = (0..ranges).collect();
@@ -111,6 +116,9 @@ fn one_range(space: &Space, segments: &[Loaded], range: usize, ranges: usize) ->
         push_next(&mut heap, cursor, i);
     }
     settle(space, segments, &cursors, best, &mut filled);
+    if let Keydir::Hash(keydir) = &space.keydir {
+        keydir.fill(&std::mem::take(&mut filled.hashed));
+    }
     filled
 }
 
@@ -171,9 +179,7 @@ fn settle(
         offset: row.offset,
     };
     match &space.keydir {
-        Keydir::Hash(keydir) => {
-            keydir.change(row.hash, None, Some(location));
-        }
+        Keydir::Hash(_) => filled.hashed.push((row.hash, location)),
         Keydir::Ordered(_) => {
             if let Some(key) = cursor.hint.key(cursor.section, at) {
                 filled.ordered.push((key.into(), location));

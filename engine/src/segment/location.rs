@@ -37,7 +37,7 @@ impl fmt::Display for KeyspaceId {
     }
 }
 
-/// Where a record lies, as the keydir keeps it: 48 bits.
+/// Where a record lies, as the keydir keeps it: 48 bits at most.
 ///
 /// A slot is an index into the in-memory table of open segments and means nothing on disk.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -48,39 +48,9 @@ pub(crate) struct Location {
     pub(crate) offset: u32,
 }
 
-impl Location {
-    /// The slot in bits 32 to 47, the offset in the 32 bits below, zeros above.
-    #[inline]
-    pub(crate) fn pack(self) -> u64 {
-        (u64::from(self.slot) << 32) | u64::from(self.offset)
-    }
-
-    /// The inverse of `pack`; the 16 bits above a packed location are ignored.
-    #[inline]
-    pub(crate) fn unpack(packed: u64) -> Location {
-        Location {
-            // Both casts keep exactly the bits that the masks leave.
-            slot: ((packed >> 32) & 0xFFFF) as u16,
-            offset: (packed & 0xFFFF_FFFF) as u32,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_location_survives_packing_and_ignores_the_upper_bits() {
-        for slot in [0, 1, 0x1234, u16::MAX] {
-            for offset in [0, 160, 0x89AB_CDEF, u32::MAX] {
-                let location = Location { slot, offset };
-                assert_eq!(Location::unpack(location.pack()), location);
-                assert_eq!(Location::unpack(location.pack() | 0xFFFF << 48), location);
-                assert_eq!(location.pack() >> 48, 0);
-            }
-        }
-    }
 
     #[test]
     fn ids_are_shown_as_in_file_names_and_reports() {
