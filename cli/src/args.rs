@@ -10,7 +10,8 @@ use peercask::{Durability, IndexKind};
 
 use crate::bytes_arg::BYTES_HELP;
 use crate::commands::{
-    del, dump, export, get, import, keyspaces, list, merge, put, quickstart, stat, verify,
+    checkpoint, del, dump, export, get, import, keyspaces, list, merge, put, quickstart, stat,
+    verify,
 };
 use crate::exit::EXIT_CODES_HELP;
 use crate::json::JSON_HELP;
@@ -53,6 +54,10 @@ pub(crate) enum Command {
     Verify(verify::VerifyArgs),
     /// Rewrite live records and give dead bytes back
     Merge(merge::MergeArgs),
+    /// Make an openable copy by hard links, or bring an earlier one up to date
+    Checkpoint(checkpoint::CheckpointArgs),
+    /// Make a store of a checkpoint, which stays as it is
+    Restore(checkpoint::RestoreArgs),
     /// Show the manifest and the segments, or the records of one segment
     Dump(dump::DumpArgs),
     /// Import real files, be killed half-way, recover, and prove that nothing is lost
@@ -131,6 +136,8 @@ mod tests {
             "stat D",
             "verify D",
             "merge D",
+            "checkpoint D to",
+            "restore D to",
         ] {
             let words = ["peercask"].into_iter().chain(line.split(' '));
             assert!(Arguments::try_parse_from(words).is_ok(), "{line}");

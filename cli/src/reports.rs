@@ -3,7 +3,9 @@
 //! The field names are a public promise (docs/cli.md); a field of the engine is not renamed here when
 //! the engine renames it. This file must never open a store.
 
-use peercask::{Cut, Damage, KeyspaceInfo, MergeReport, RecoveryReport, VerifyReport};
+use peercask::{
+    CheckpointReport, Cut, Damage, KeyspaceInfo, MergeReport, RecoveryReport, VerifyReport,
+};
 use serde::Serialize;
 
 use crate::human;
@@ -214,6 +216,47 @@ pub(crate) fn verify_line(report: &VerifyReport) -> String {
             0 => "no damage".to_owned(),
             number => format!("{number} damaged"),
         }
+    )
+}
+
+#[derive(Serialize)]
+pub(crate) struct CheckpointJson {
+    pub(crate) last_seq: u64,
+    pub(crate) segments: u64,
+    pub(crate) segments_linked: u64,
+    pub(crate) segments_copied: u64,
+    pub(crate) bytes_copied: u64,
+    pub(crate) segments_kept: u64,
+    pub(crate) segments_removed: u64,
+    pub(crate) elapsed_ms: f64,
+}
+
+impl From<&CheckpointReport> for CheckpointJson {
+    fn from(report: &CheckpointReport) -> Self {
+        CheckpointJson {
+            last_seq: report.last_seq,
+            segments: report.segments,
+            segments_linked: report.segments_linked,
+            segments_copied: report.segments_copied,
+            bytes_copied: report.bytes_copied,
+            segments_kept: report.segments_kept,
+            segments_removed: report.segments_removed,
+            elapsed_ms: report.elapsed.as_secs_f64() * 1_000.0,
+        }
+    }
+}
+
+pub(crate) fn checkpoint_line(report: &CheckpointReport) -> String {
+    format!(
+        "{} up to seq {} in {}: {} linked, {} copied ({}), {} kept, {} removed",
+        counted(report.segments, "segment"),
+        count(report.last_seq),
+        units::duration(report.elapsed),
+        count(report.segments_linked),
+        count(report.segments_copied),
+        units::bytes(report.bytes_copied),
+        count(report.segments_kept),
+        count(report.segments_removed),
     )
 }
 

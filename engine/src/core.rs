@@ -3,10 +3,11 @@
 
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, MutexGuard, PoisonError};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::checkpoint;
 use crate::clock::{Stopwatch, StoreClock};
 use crate::commit::{self, Condition, Op, Outcome};
 use crate::disk::{Disk, Lock};
@@ -15,8 +16,7 @@ use crate::keydir::space::Spaces;
 use crate::merge::{Merge, Merger};
 use crate::options::{Durability, Options};
 use crate::recovery;
-use crate::report::Progress;
-use crate::report::{MergeReport, RecoveryReport};
+use crate::report::{CheckpointReport, MergeReport, Progress, RecoveryReport};
 use crate::segment::hints;
 use crate::segment::log::Log;
 use crate::worker::{Bell, Pause, Worker};
@@ -43,6 +43,8 @@ pub(crate) struct Core {
     merging: Mutex<()>,
     /// Somebody waits for a merge under way to end: it need not keep its rate.
     merge_wanted: AtomicBool,
+    /// Held by the one checkpoint that is made at a time; close waits for it.
+    checkpointing: Mutex<()>,
     /// Held while a keyspace is made or dropped, so that two callers do not make one twice.
     keyspace_changes: Mutex<()>,
     /// Bytes wait in memory, or a weaker write for its sync.
@@ -75,6 +77,7 @@ impl Core {
             recovery: recovered.report,
             merging: Mutex::new(()),
             merge_wanted: AtomicBool::new(false),
+            checkpointing: Mutex::new(()),
             keyspace_changes: Mutex::new(()),
             flusher_rung: AtomicBool::new(false),
             unsynced_since: Mutex::new(None),
@@ -137,6 +140,24 @@ impl Core {
         self.settle()?;
         self.merger(&|_| self.log.check_open().is_ok())
             .run(how, progress)
+    }
+
+    /// Makes `dir` a checkpoint of what was written before the call.
+    pub(crate) fn checkpoint(
+        &self,
+        dir: &Path,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<CheckpointReport> {
+        let _one_at_a_time = lock(&self.checkpointing);
+        self.log.check_open()?;
+        let span = tracing::info_span!("checkpoint");
+        let _entered = span.enter();
+        let shown = dir.display().to_string();
+        let to = checkpoint::directory(&*self.log.disk, dir)?;
+        checkpoint::check_target(&*to, &shown)?;
+        let frozen = self.log.freeze(self.clock.now_ms())?;
+        let manifest = frozen.manifest.clone();
+        checkpoint::write(&*self.log.disk, manifest, &*to, &shown, progress)
     }
 
     fn merger<'a>(&'a self, pace: &'a dyn Fn(u64) -> bool) -> Merger<'a> {
@@ -327,6 +348,7 @@ impl Core {
         lock(&self.threads).clear();
         let _no_keyspace_is_made = self.keyspace_changes();
         let _no_merge_runs = lock(&self.merging);
+        let _no_checkpoint_is_made = lock(&self.checkpointing);
         let result = self.seal_all();
         *lock(&self.lock) = None;
         result

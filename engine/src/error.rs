@@ -68,6 +68,12 @@ impl Error {
         self.inner.offset
     }
 
+    /// A file that was there, or should be, is not.
+    pub(crate) fn is_missing_file(&self) -> bool {
+        let source = self.inner.source.as_ref();
+        source.is_some_and(|source| source.kind() == io::ErrorKind::NotFound)
+    }
+
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
         Error::build(kind, message.into(), None, None, None)
     }

@@ -34,10 +34,33 @@
 //! # }
 //! ```
 //!
+//! # Copies of a living store
+//!
+//! [`Store::checkpoint_to`] makes an openable copy out of hard links, in a time that does not
+//! grow with the data; [`Store::restore`] makes a store of it again. Copy and origin share a
+//! store id, a hash secret and their past. The first open of a copy for writing begins a life of
+//! its own, with seqs that the origin never gives; from then on it is no checkpoint any more.
+//!
+//! ```
+//! # use peercask::{KeyspaceOptions, Options, Store};
+//! # fn main() -> peercask::Result<()> {
+//! # let dir = tempfile::tempdir().expect("a temporary directory");
+//! # let (live, backup, back) = (dir.path().join("a"), dir.path().join("b"), dir.path().join("c"));
+//! let store = Store::open(&live, Options::default())?;
+//! store.keyspace("peers", KeyspaceOptions::ordered())?.put("alice", "here")?;
+//! store.checkpoint_to(&backup)?;
+//! Store::restore(&backup, &back)?;
+//! let restored = Store::open(&back, Options::default())?;
+//! assert!(restored.existing_keyspace("peers")?.contains("alice")?);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! What is promised after which crash stands in `docs/durability.md`, the bytes on disk in
 //! `docs/format.md`, the shape of the code in `ARCHITECTURE.md`.
 
 mod batch;
+mod checkpoint;
 mod clock;
 mod commit;
 mod core;
@@ -81,7 +104,9 @@ pub use options::{
     KeyspaceOptions, Missing, Options, Reads, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, VALUE_LEN_MAX,
     Write,
 };
-pub use report::{Cut, Damage, MergeReport, Progress, RecoveryReport, VerifyReport};
+pub use report::{
+    CheckpointReport, Cut, Damage, MergeReport, Progress, RecoveryReport, VerifyReport,
+};
 pub use segment::location::Seq;
 pub use stats::{KeyspaceInfo, Stats};
 pub use store::Store;

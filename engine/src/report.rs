@@ -90,9 +90,32 @@ pub struct RecoveryReport {
     pub removed_files: Vec<String>,
     /// Files in the directory that are not the store's; left alone.
     pub foreign_files: Vec<String>,
+    /// The directory was a checkpoint, which this open made a store of its own.
+    pub from_checkpoint: bool,
     /// Both copies of the manifest were lost; it was rebuilt from the segments.
     pub manifest_rebuilt: bool,
     /// How long opening took.
+    pub elapsed: Duration,
+}
+
+/// What a checkpoint or a restore did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct CheckpointReport {
+    /// The last seq in the copy: it holds everything written up to there, and nothing later.
+    pub last_seq: u64,
+    /// Segments in the copy.
+    pub segments: u64,
+    /// Segments that share their bytes with the origin.
+    pub segments_linked: u64,
+    /// Segments that had to be copied: another file system, or one without links.
+    pub segments_copied: u64,
+    /// Bytes of these.
+    pub bytes_copied: u64,
+    /// Segments that were there from an earlier checkpoint.
+    pub segments_kept: u64,
+    /// Segments of an earlier checkpoint that are no part of this one.
+    pub segments_removed: u64,
+    /// How long it took.
     pub elapsed: Duration,
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::batch::Batch;
+use crate::checkpoint;
 use crate::clock::ClockWarning;
 use crate::core::Core;
 use crate::disk::Disk;
@@ -17,7 +18,7 @@ use crate::keydir::space::Space;
 use crate::keyspace::{Keyspace, info_of};
 use crate::merge::Merge;
 use crate::options::{KEYSPACE_NAME_LEN_MAX, KEYSPACES_MAX, KeyspaceOptions, Options, Reads};
-use crate::report::{MergeReport, Progress, RecoveryReport, VerifyReport};
+use crate::report::{CheckpointReport, MergeReport, Progress, RecoveryReport, VerifyReport};
 use crate::segment::catalog::Catalog;
 use crate::segment::keyspace_entry::KeyspaceEntry;
 use crate::segment::location::KeyspaceId;
@@ -187,6 +188,94 @@ impl Store {
         self.handle.merge(how, progress)
     }
 
+    /// Makes `dir` an openable copy of everything written before the call, while reads, writes and
+    /// merge go on. The active segment is sealed; sealed segments never change, so the copy gets
+    /// hard links to them: no bytes are copied, whatever the store holds, and the copy takes space
+    /// only for what merge gives back later. On another file system they are copied.
+    ///
+    /// `dir` is empty or missing, or holds an earlier checkpoint of this store, which is brought
+    /// up to date and whole at every moment. A first one that breaks off is no store and is
+    /// refused by open; calling again goes on with it. See the crate's page on checkpoints for
+    /// what a copy shares with its origin.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if `dir` holds anything else; `Locked` if it is open; `StorageFull`,
+    /// `Poisoned`, `Closed`, `Io`.
+    ///
+    /// ```
+    /// # use peercask::{KeyspaceOptions, Options, Store};
+    /// # fn main() -> peercask::Result<()> {
+    /// # let dir = tempfile::tempdir().expect("a temporary directory");
+    /// # let (live, backup, back) = (dir.path().join("a"), dir.path().join("b"), dir.path().join("c"));
+    /// let store = Store::open(&live, Options::default())?;
+    /// let peers = store.keyspace("peers", KeyspaceOptions::ordered())?;
+    /// peers.put("alice", "here")?;
+    /// store.checkpoint_to(&backup)?;
+    ///
+    /// peers.put("bob", "there")?;
+    /// let report = store.checkpoint_to(&backup)?; // only what is new
+    /// assert_eq!((report.segments_kept, report.segments_linked), (1, 1));
+    ///
+    /// // Later: the backup stays as it is, the restored store goes its own way.
+    /// Store::restore(&backup, &back)?;
+    /// let restored = Store::open(&back, Options::default())?;
+    /// let peers = restored.existing_keyspace("peers")?;
+    /// assert_eq!(peers.get("bob")?.as_deref(), Some(&b"there"[..]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn checkpoint_to(&self, dir: impl AsRef<Path>) -> Result<CheckpointReport> {
+        self.handle.checkpoint(dir.as_ref(), &mut |_| {})
+    }
+
+    /// As [`Store::checkpoint_to`], telling `progress` how far it is; copies take their time.
+    ///
+    /// # Errors
+    /// As [`Store::checkpoint_to`].
+    pub fn checkpoint_with(
+        &self,
+        dir: impl AsRef<Path>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<CheckpointReport> {
+        self.handle.checkpoint(dir.as_ref(), progress)
+    }
+
+    /// Copies a checkpoint to `dir`, which is empty or missing, by links where it can. The
+    /// checkpoint is only read; it may be of a store that is open, or be brought up to date at
+    /// the same time. The first open makes `dir` a store of its own.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if there is no whole checkpoint or `dir` holds anything else;
+    /// `Corrupted` if a file of the checkpoint is missing; `Locked`, `StorageFull`, `Io`. What
+    /// breaks off is refused by open, and goes on when called again.
+    pub fn restore(
+        checkpoint: impl AsRef<Path>,
+        dir: impl AsRef<Path>,
+    ) -> Result<CheckpointReport> {
+        Store::restore_with(checkpoint, dir, &mut |_| {})
+    }
+
+    /// As [`Store::restore`], telling `progress` how far it is.
+    ///
+    /// # Errors
+    /// As [`Store::restore`].
+    pub fn restore_with(
+        checkpoint: impl AsRef<Path>,
+        dir: impl AsRef<Path>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<CheckpointReport> {
+        let (source, dir) = (checkpoint.as_ref(), dir.as_ref());
+        let (from_shown, to_shown) = (source.display().to_string(), dir.display().to_string());
+        let from = OsDisk::new(source);
+        checkpoint::check_source(&from, &from_shown)?;
+        if OsDisk::are_same(source, dir) {
+            let what = format!("{to_shown} cannot be restored to itself; choose another directory");
+            return Err(Error::invalid(what));
+        }
+        let to = checkpoint::directory(&from, dir)?;
+        checkpoint::restore(&from, &from_shown, &*to, &to_shown, progress)
+    }
+
     /// Compares every checksum of every file, and every hint with its segment.
     ///
     /// # Errors
@@ -297,7 +386,7 @@ fn prepare(dir: &Path, options: &Options) -> Result<()> {
     let of_store = |name: &String| {
         matches!(
             names::parse(name),
-            FileName::Manifest(_) | FileName::Segment(_)
+            FileName::Checkpoint | FileName::Manifest(_) | FileName::Segment(_)
         )
     };
     if listed.iter().any(of_store) {

@@ -4,6 +4,7 @@
 //! The command lives in another package, so its binary is built here, once, beside this test binary.
 
 mod care;
+mod copies;
 mod data;
 mod exchange;
 mod refusals;

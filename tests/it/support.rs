@@ -146,7 +146,7 @@ pub(crate) fn delete_manifests(dir: &Path) {
     delete(dir, "manifest-");
 }
 
-fn delete(dir: &Path, prefix: &str) {
+pub(crate) fn delete(dir: &Path, prefix: &str) {
     for name in named(dir, prefix) {
         fs::remove_file(dir.join(name)).expect("a file of the test is removed");
     }

@@ -4,6 +4,7 @@ use crate::args::Command;
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
 
+pub(crate) mod checkpoint;
 pub(crate) mod del;
 pub(crate) mod dump;
 pub(crate) mod export;
@@ -31,6 +32,8 @@ pub(crate) fn run(command: Command, output: &mut Output) -> Result<Exit, Failure
         Command::Stat(args) => stat::run(&args, output),
         Command::Verify(args) => verify::run(&args, output),
         Command::Merge(args) => merge::run(&args, output),
+        Command::Checkpoint(args) => checkpoint::run(&args, output),
+        Command::Restore(args) => checkpoint::restore(&args, output),
         Command::Dump(args) => dump::run(&args, output),
         Command::Quickstart(args) => quickstart::run(&args, output),
         Command::QuickstartWriter(args) => quickstart::writer::run(&args, output),

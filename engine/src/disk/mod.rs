@@ -39,18 +39,10 @@ pub(crate) trait Disk: Any + Send + Sync {
     /// Makes creations, links, renames and removals so far durable.
     fn sync_dir(&self) -> io::Result<()>;
     /// Another directory of the same system, made with its missing ancestors, durably.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the next change, checkpoints, calls it")
-    )]
     fn directory(&self, dir: &Path) -> io::Result<Arc<dyn Disk>>;
     /// Gives the file `name` a second name, `as_name` in the directory `to`, where there must be
     /// none. What the file holds is one from then on. `Unsupported` if `to` is of another
-    /// kind.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the next change, checkpoints, calls it")
-    )]
+    /// kind; see [`cannot_link`] for when a copy is the answer.
     fn link_to(&self, name: &str, to: &dyn Disk, as_name: &str) -> io::Result<()>;
     /// Takes the exclusive kernel lock on `name`, making the file if needed. `WouldBlock` if held.
     fn lock(&self, name: &str) -> io::Result<Box<dyn Lock>>;
@@ -81,6 +73,18 @@ pub(crate) trait DiskFile: Send + Sync {
     fn links(&self) -> io::Result<u64>;
     /// Asks that the next read comes from the device, not from a cache. Best effort.
     fn drop_cache(&self);
+}
+
+/// Whether a second name is refused for a reason that does not concern a copy: another file
+/// system, one without links, a file with all the links it can have, or a rule against links.
+pub(crate) fn cannot_link(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::CrossesDevices
+            | io::ErrorKind::Unsupported
+            | io::ErrorKind::TooManyLinks
+            | io::ErrorKind::PermissionDenied
+    )
 }
 
 /// Writes all of `bytes`, going on after short writes and interruptions.

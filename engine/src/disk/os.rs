@@ -59,6 +59,14 @@ impl OsDisk {
         }
     }
 
+    /// Whether two paths lead to one directory, as far as both exist.
+    pub(crate) fn are_same(one: &Path, other: &Path) -> bool {
+        match (fs::canonicalize(one), fs::canonicalize(other)) {
+            (Ok(one), Ok(other)) => one == other,
+            _ => false,
+        }
+    }
+
     /// Makes the directory and its missing ancestors, and syncs the parent of each one made, so
     /// that a power cut cannot take the store's own name away.
     pub(crate) fn create_dir(dir: &Path) -> io::Result<()> {

@@ -5,6 +5,7 @@
 //!
 //! `PEERCASK_SEEDS=n` runs more workloads.
 
+mod checkpoint;
 mod full_disk;
 mod workload;
 

@@ -284,15 +284,19 @@ impl Lab {
     }
 }
 
-/// Opens the store on a simulated disk; small segments, nothing in the background.
-pub(super) fn open(disk: &SimDisk, clock: &Arc<ManualClock>) -> Result<Store> {
-    let options = Options::default()
+pub(super) fn options(clock: &Arc<ManualClock>) -> Options {
+    Options::default()
         .segment_bytes(4_096)
         .buffer_bytes(4_096)
         .reserve_bytes(0)
         .recovery_threads(1)
         .background(false)
-        .clock(clock.clone());
+        .clock(clock.clone())
+}
+
+/// Opens the store on a simulated disk; small segments, nothing in the background.
+pub(super) fn open(disk: &SimDisk, clock: &Arc<ManualClock>) -> Result<Store> {
+    let options = options(clock);
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
     let lock = disk.lock(names::LOCK).expect("nobody else holds it");
     let core = Core::open(PathBuf::from("simulated"), &disk, lock, options)?;

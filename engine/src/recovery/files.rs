@@ -23,6 +23,8 @@ pub(super) struct Listing {
     pub(super) segments: BTreeSet<SegmentId>,
     hints: BTreeSet<SegmentId>,
     temporary: Vec<String>,
+    /// The directory is a checkpoint: its manifest alone says what belongs to it.
+    pub(super) is_checkpoint: bool,
     /// The highest segment id that any name carries; none up to it is given out again.
     pub(super) highest_segment: u64,
 }
@@ -43,6 +45,7 @@ pub(super) fn list(disk: &dyn Disk, report: &mut RecoveryReport) -> Result<Listi
     for name in listed {
         match names::parse(&name) {
             FileName::Lock | FileName::Reserve => {}
+            FileName::Checkpoint => listing.is_checkpoint = true,
             FileName::Manifest(_) => listing.manifests.push(name),
             FileName::Segment(id) => {
                 listing.highest_segment = listing.highest_segment.max(id.0);
@@ -78,7 +81,7 @@ pub(super) fn choose(
     }
     for id in &listing.segments {
         let known = manifest.segments.iter().any(|entry| entry.header.id == *id);
-        if !known && !manifest.replaced.contains(id) {
+        if !known && !manifest.replaced.contains(id) && !listing.is_checkpoint {
             sources.extend(unlisted(disk, manifest, *id, report)?);
         }
     }

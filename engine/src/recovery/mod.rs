@@ -12,9 +12,10 @@ mod tail;
 
 use std::sync::Arc;
 
+use crate::checkpoint;
 use crate::clock::{Stopwatch, StoreClock};
 use crate::disk::Disk;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::keydir::space::{Space, Spaces};
 use crate::options::Options;
 use crate::report::RecoveryReport;
@@ -23,6 +24,7 @@ use crate::segment::catalog::{self, Catalog};
 use crate::segment::keyspace_entry::KeyspaceEntry;
 use crate::segment::log::Log;
 use crate::segment::manifest::Manifest;
+use crate::segment::names;
 use crate::segment::table::Table;
 use crate::segment::writer::Writer;
 
@@ -52,7 +54,11 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Options) -> Result<Recovered>
             .damage
             .push(crate::report::Damage::at(file, 0, 0, what));
     }
-    let fresh = found.manifest.is_none() && found.damaged.is_empty() && listing.segments.is_empty();
+    let none = found.manifest.is_none() && found.damaged.is_empty();
+    if none && listing.is_checkpoint {
+        return Err(checkpoint::unfinished("this directory"));
+    }
+    let fresh = none && listing.segments.is_empty();
     let mut must_write = found.needs_writing;
     let manifest = match found.manifest {
         Some(manifest) => manifest,
@@ -78,7 +84,9 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Options) -> Result<Recovered>
         elapsed: watch.elapsed(),
         ..report
     };
-    if must_write {
+    if listing.is_checkpoint {
+        begin_own_life(&**disk, &mut recovered)?;
+    } else if must_write {
         write_down(&recovered)?;
     }
     recovered.log.take_reserve();
@@ -113,6 +121,20 @@ fn write_down(recovered: &Recovered) -> Result<()> {
     }
 }
 
+/// From here on the directory is no checkpoint but a store that goes its own way. The manifest
+/// with its seqs, which the origin will not reach, is written first: once the label is gone,
+/// segments that no manifest lists count again.
+fn begin_own_life(disk: &dyn Disk, recovered: &mut Recovered) -> Result<()> {
+    let now_ms = recovered.clock.now_ms();
+    recovered.log.update_catalog(now_ms, |_| Ok(()))?;
+    recovered.log.remove_files()?;
+    let removed = disk.remove(names::CHECKPOINT);
+    let removed = removed.and_then(|()| disk.sync_dir());
+    removed.map_err(|e| Error::io("remove the label of the checkpoint", names::CHECKPOINT, e))?;
+    recovered.report.from_checkpoint = true;
+    Ok(())
+}
+
 /// From manifest and listing to the log in memory, with its end repaired on disk.
 fn build(
     disk: &Arc<dyn Disk>,
@@ -126,7 +148,7 @@ fn build(
     let settled = files::remove_leftovers(&**disk, &manifest, listing, &sources, report)?;
     let mut loaded = load::all(&**disk, &manifest, sources, options, report)?;
     let end = tail::find_end(&manifest, &mut loaded, report);
-    let unclean = is_unclean(&manifest, &loaded);
+    let unclean = is_unclean(&manifest, &loaded) || listing.is_checkpoint;
     *must_write |= unclean || report.manifest_rebuilt || settled;
     let empty = repair::end_of_log(&**disk, &mut loaded, report)?;
     for segment in loaded.iter_mut().filter(|segment| segment.hint.is_none()) {

@@ -11,6 +11,7 @@ pub(crate) const FORMAT_VERSION: u32 = 1;
 pub(crate) const SEGMENT_MAGIC: [u8; 8] = *b"PCASKSEG";
 pub(crate) const HINT_MAGIC: [u8; 8] = *b"PCASKHNT";
 pub(crate) const MANIFEST_MAGIC: [u8; 8] = *b"PCASKMAN";
+pub(crate) const LABEL_MAGIC: [u8; 8] = *b"PCASKCPT";
 pub(crate) const FOOTER_MAGIC: [u8; 8] = *b"PCASKFTR";
 pub(crate) const END_MAGIC: [u8; 8] = *b"PCASKEND";
 
@@ -92,6 +93,9 @@ pub(crate) const INDEX_HASH: u8 = 1;
 pub(crate) const INDEX_ORDERED: u8 = 2;
 pub(crate) const REPLACED_ENTRY_LEN: usize = 8;
 
+// Checkpoint label.
+pub(crate) const LABEL_LEN: usize = 36;
+
 // Limits.
 pub(crate) const KEY_LEN_MAX: usize = 65_535;
 pub(crate) const VALUE_LEN_MAX: usize = 4_294_967_295;
@@ -126,6 +130,7 @@ const _: () = {
         HINT_ROW_LEN_MAX == HINT_HASH_LEN + 1 + 8 + HINT_OFFSET_LEN + 5 + 8 + 8 + HINT_KEY_REF_LEN
     );
     assert!(MANIFEST_HEADER_LEN == PREAMBLE_LEN + 4 + CHECKSUM_LEN);
+    assert!(LABEL_LEN == PREAMBLE_LEN + STORE_ID_LEN + CHECKSUM_LEN);
     assert!(SEGMENT_ENTRY_LEN == SEGMENT_HEADER_LEN + 4 + 4 + 9 * 8);
     assert!(KEYSPACE_ENTRY_LEN_MIN == 4 + 1 + 3 + 8 + 8 + 2);
     assert!(KEY_LEN_MAX == u16::MAX as usize && VALUE_LEN_MAX == u32::MAX as usize);
@@ -299,7 +304,7 @@ pub(crate) mod tests {
 
     fn constants_of_the_code() -> BTreeMap<String, String> {
         constants! {
-            FORMAT_VERSION SEGMENT_MAGIC HINT_MAGIC MANIFEST_MAGIC FOOTER_MAGIC END_MAGIC
+            FORMAT_VERSION SEGMENT_MAGIC HINT_MAGIC MANIFEST_MAGIC LABEL_MAGIC FOOTER_MAGIC END_MAGIC
             PREAMBLE_LEN CHECKSUM_LEN NEVER
             SEGMENT_HEADER_LEN RECORDS_START SEGMENT_KIND_USER SEGMENT_KIND_MERGED
             RECORD_KIND_MASK RECORD_END RECORD_PUT RECORD_TOMBSTONE
@@ -314,7 +319,7 @@ pub(crate) mod tests {
             HINT_SEQ_WIDTHS HINT_LENGTH_WIDTHS HINT_HASH_LEN HINT_OFFSET_LEN HINT_KEY_REF_LEN
             HINT_ROW_LEN_MIN HINT_ROW_LEN_MAX
             MANIFEST_HEADER_LEN STORE_ID_LEN SECRET_LEN SEGMENT_ENTRY_LEN SEGMENT_ENTRY_SEALED
-            KEYSPACE_ENTRY_LEN_MIN INDEX_HASH INDEX_ORDERED REPLACED_ENTRY_LEN
+            KEYSPACE_ENTRY_LEN_MIN INDEX_HASH INDEX_ORDERED REPLACED_ENTRY_LEN LABEL_LEN
             KEY_LEN_MAX VALUE_LEN_MAX KEYSPACES_MAX KEYSPACE_NAME_LEN_MAX SEGMENT_BYTES_MAX MARK_TIME_MAX
         }
     }

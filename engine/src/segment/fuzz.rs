@@ -172,6 +172,7 @@ pub(crate) fn fuzz_names(bytes: &[u8]) {
         FileName::Manifest(copy) => names::manifest(copy).to_owned(),
         FileName::Segment(id) => names::segment(id),
         FileName::Hint(id) => names::hint(id),
+        FileName::Checkpoint => names::CHECKPOINT.to_owned(),
         FileName::Temporary | FileName::Foreign => return,
     };
     assert!(

@@ -19,6 +19,7 @@ use crate::segment::data_file::Segment;
 use crate::segment::location::SegmentId;
 use crate::segment::manifest::{Manifest, SegmentEntry};
 use crate::segment::names;
+use crate::segment::pins::Pins;
 use crate::segment::sync_gate::SyncGate;
 use crate::segment::writer::Writer;
 
@@ -31,6 +32,8 @@ pub(crate) struct Log {
     catalog: Mutex<Catalog>,
     /// Who syncs for all, and who waits for it.
     gate: SyncGate,
+    /// Segments whose files stay although they are dead.
+    pins: Pins,
     /// What the last manifest knew of the table.
     manifest_state: AtomicU64,
     /// The store time that the last manifest carries; 0 if this handle wrote none.
@@ -53,6 +56,7 @@ impl Log {
             writer: Mutex::new(writer),
             catalog: Mutex::new(catalog),
             gate: SyncGate::default(),
+            pins: Pins::default(),
             manifest_state: AtomicU64::new(state),
             manifest_time_ms: AtomicU64::new(0),
         }
@@ -188,7 +192,9 @@ impl Log {
     /// The files of all segments that were declared dead are removed, durably. What fails is
     /// tried again with the next ones, or when the store opens.
     pub(crate) fn remove_files(&self) -> Result<()> {
-        let gone = self.lock_catalog().replaced.clone();
+        let mut gone = self.lock_catalog().replaced.clone();
+        // None of these is pinned from now on: pins are taken of what is not dead yet.
+        gone.retain(|id| !self.pins.holds(*id));
         if gone.is_empty() {
             return Ok(());
         }
@@ -212,6 +218,45 @@ impl Log {
         // Takes effect with the next manifest, which is written for another reason.
         self.lock_catalog().replaced.retain(|id| !gone.contains(id));
         Ok(())
+    }
+
+    /// A point of the log that stands while writes and merges go on: everything written before is
+    /// in sealed segments on the device, which the manifest answered with lists and nothing else,
+    /// and their files stay as long as it is held.
+    ///
+    /// # Errors
+    /// `Closed`, `Poisoned`, `StorageFull` if buffered bytes could not leave memory, `Io`.
+    pub(crate) fn freeze(&self, time_ms: u64) -> Result<Frozen<'_>> {
+        let (mut manifest, segments, pinned) = {
+            let catalog = self.lock_catalog();
+            let mut writer = self.writer()?;
+            writer.seal(self)?;
+            let mut segments = self.table.by_id();
+            // What merge has declared dead may be in the table a little longer.
+            segments.retain(|segment| !catalog.replaced.contains(&segment.header.id));
+            let manifest = Manifest {
+                generation: catalog.generation,
+                store_id: catalog.store_id,
+                secret: catalog.secret,
+                next_segment: self.next_segment(),
+                next_keyspace: catalog.next_keyspace,
+                seq_high: writer.last_given_seq(),
+                synced_seq: writer.last_seq(),
+                time_ms,
+                keyspaces: catalog.keyspaces.clone(),
+                segments: Vec::new(),
+                replaced: Vec::new(),
+            };
+            let ids: Vec<SegmentId> = segments.iter().map(|segment| segment.header.id).collect();
+            self.pins.add(&ids);
+            (manifest, segments, Pinned { log: self, ids })
+        };
+        self.settle()?;
+        manifest.segments = segments.iter().map(|segment| entry_of(segment)).collect();
+        Ok(Frozen {
+            manifest,
+            _pinned: pinned,
+        })
     }
 
     /// Whether a reopen with a clock set back could see again what has expired by `now_ms`
@@ -296,6 +341,27 @@ impl Log {
 
     fn lock_catalog(&self) -> MutexGuard<'_, Catalog> {
         self.catalog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// See [`Log::freeze`].
+pub(crate) struct Frozen<'a> {
+    pub(crate) manifest: Manifest,
+    _pinned: Pinned<'a>,
+}
+
+struct Pinned<'a> {
+    log: &'a Log,
+    ids: Vec<SegmentId>,
+}
+
+impl Drop for Pinned<'_> {
+    fn drop(&mut self) {
+        self.log.pins.release(&self.ids);
+        // What died meanwhile goes now; what fails is tried again with the next dead files.
+        if let Err(error) = self.log.remove_files() {
+            tracing::warn!(%error, "dead files stay for now");
+        }
     }
 }
 

@@ -11,6 +11,9 @@ pub(crate) const LOCK: &str = "LOCK";
 /// Space kept back so that deletes and merges work on a full disk.
 pub(crate) const RESERVE: &str = "RESERVE";
 
+/// Says that the directory is a checkpoint, and not yet a store of its own.
+pub(crate) const CHECKPOINT: &str = "CHECKPOINT";
+
 const MANIFEST_A: &str = "manifest-a";
 const MANIFEST_B: &str = "manifest-b";
 const SEGMENT_PREFIX: &str = "seg-";
@@ -23,10 +26,11 @@ const ID_DIGITS: usize = 16;
 pub(crate) enum FileName {
     Lock,
     Reserve,
+    Checkpoint,
     Manifest(ManifestCopy),
     Segment(SegmentId),
     Hint(SegmentId),
-    /// A manifest, segment or hint file that was being written; removed at open.
+    /// A label, manifest, segment or hint file that was being written; removed at open.
     Temporary,
     Foreign,
 }
@@ -62,7 +66,10 @@ pub(crate) fn temporary(final_name: &str) -> String {
 pub(crate) fn parse(name: &str) -> FileName {
     match name.strip_suffix(TEMPORARY) {
         Some(final_name) => match parse_final(final_name) {
-            FileName::Manifest(_) | FileName::Segment(_) | FileName::Hint(_) => FileName::Temporary,
+            FileName::Checkpoint
+            | FileName::Manifest(_)
+            | FileName::Segment(_)
+            | FileName::Hint(_) => FileName::Temporary,
             _ => FileName::Foreign,
         },
         None => parse_final(name),
@@ -73,6 +80,7 @@ fn parse_final(name: &str) -> FileName {
     match name {
         LOCK => return FileName::Lock,
         RESERVE => return FileName::Reserve,
+        CHECKPOINT => return FileName::Checkpoint,
         MANIFEST_A => return FileName::Manifest(ManifestCopy::A),
         MANIFEST_B => return FileName::Manifest(ManifestCopy::B),
         _ => {}
@@ -109,6 +117,8 @@ mod tests {
     fn every_formatted_name_parses_back() {
         assert_eq!(parse(LOCK), FileName::Lock);
         assert_eq!(parse(RESERVE), FileName::Reserve);
+        assert_eq!(parse(CHECKPOINT), FileName::Checkpoint);
+        assert_eq!(parse(&temporary(CHECKPOINT)), FileName::Temporary);
         for copy in [ManifestCopy::A, ManifestCopy::B] {
             assert_eq!(parse(manifest(copy)), FileName::Manifest(copy));
             assert_eq!(parse(&temporary(manifest(copy))), FileName::Temporary);

@@ -32,6 +32,7 @@ const STAIRS: &[(&str, &[&str])] = &[
             "merge/",
             "recovery/",
             "verify.rs",
+            "checkpoint.rs",
             "lookup.rs",
             "inspect.rs",
         ],
