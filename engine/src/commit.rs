@@ -11,6 +11,7 @@ use crate::keydir::space::Space;
 use crate::lookup::{self, Prior};
 use crate::mutant::{self, Mutant};
 use crate::options::{BATCH_BYTES_MAX, Durability, KEY_LEN_MAX, VALUE_LEN_MAX};
+use crate::past::{Past, Version};
 use crate::segment::data_file::Record;
 use crate::segment::format::{NEVER, RECORD_HEADER_LEN_MAX, wide};
 use crate::segment::location::Location;
@@ -145,16 +146,23 @@ fn check_there(space: &Space) -> Result<()> {
     Ok(())
 }
 
+/// What a write works with.
+pub(crate) struct Committer<'a> {
+    pub(crate) log: &'a Log,
+    pub(crate) clock: &'a StoreClock,
+    pub(crate) past: &'a Past,
+}
+
 /// Applies `ops`, of which no two have one key, together if all `conditions` hold: visible when
 /// this returns, in the kernel if `durability` is more than `Buffered`. The device is waited for
 /// apart.
 pub(crate) fn apply(
-    log: &Log,
-    clock: &StoreClock,
+    with: &Committer<'_>,
     conditions: &[Condition<'_>],
     ops: &[Op<'_>],
     durability: Durability,
 ) -> Result<Outcome> {
+    let (log, clock) = (with.log, with.clock);
     let bytes_max: u64 = ops.iter().map(Op::encoded_len_max).sum();
     if ops.len() > 1 && bytes_max > BATCH_BYTES_MAX {
         return Err(Error::invalid(format!(
@@ -194,7 +202,7 @@ pub(crate) fn apply(
         Durability::Buffered => writer.append_buffered(log, &headers)?,
         Durability::Kernel | Durability::Device => writer.append_written(log, &headers)?,
     }
-    publish(log, &room, &planned, &headers);
+    publish(with, &room, &planned, &headers);
     Ok(Outcome {
         seq: writer.last_seq(),
         existed,
@@ -332,7 +340,13 @@ fn new_mark(log: &Log, writer: &mut Writer, clock: &StoreClock) -> Option<Mark> 
 }
 
 /// Makes the records visible, in log order, and counts what they replace as dead.
-fn publish(log: &Log, room: &Room, planned: &[Planned<'_, '_>], headers: &[RecordHeader]) {
+fn publish(
+    with: &Committer<'_>,
+    room: &Room,
+    planned: &[Planned<'_, '_>],
+    headers: &[RecordHeader],
+) {
+    let log = with.log;
     let mut offset = room.offset;
     for (Planned { op, prior }, header) in planned.iter().zip(headers) {
         let at = u32::try_from(offset).expect("segments end below 4 GiB");
@@ -342,7 +356,7 @@ fn publish(log: &Log, room: &Room, planned: &[Planned<'_, '_>], headers: &[Recor
         };
         let new = (header.fields.kind == RecordKind::Put).then_some(location);
         room.segment.note_live(header);
-        replace(log, op, *prior, new);
+        replace(with, op, *prior, new, header.fields.seq);
         offset += header.record_len();
         match op.change {
             Change::Put { value, .. } => {
@@ -358,9 +372,31 @@ fn publish(log: &Log, room: &Room, planned: &[Planned<'_, '_>], headers: &[Recor
 
 /// Changes the keydir entry. Merge is the only other one who does, and it moves or removes an
 /// entry without changing what it means; then the entry is looked up again.
-fn replace(log: &Log, op: &Op<'_>, mut prior: Option<Prior>, new: Option<Location>) {
+fn replace(
+    with: &Committer<'_>,
+    op: &Op<'_>,
+    mut prior: Option<Prior>,
+    new: Option<Location>,
+    seq: u64,
+) {
+    let log = with.log;
     loop {
         let slots = log.table.load();
+        if let Some(prior) = &prior {
+            let old_seq = prior.header.map_or(0, |header| header.fields.seq);
+            // Kept before it leaves the keydir, so that a snapshot finds it in one or the other.
+            if with.past.wants(old_seq)
+                && !mutant::is_on(Mutant::SupersededNotKept)
+                && let Some(segment) = slots.get(prior.location.slot)
+            {
+                let version = Version {
+                    segment: segment.clone(),
+                    seq: old_seq,
+                    offset: prior.location.offset,
+                };
+                with.past.keep(op.space, op.hash, op.key, version, seq);
+            }
+        }
         let old = prior.map(|prior| prior.location);
         if op.space.keydir.change(op.hash, op.key, old, new) {
             if let Some(Prior {

@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use crate::checkpoint;
 use crate::clock::{Stopwatch, StoreClock};
-use crate::commit::{self, Condition, Op, Outcome};
+use crate::commit::{self, Committer, Condition, Op, Outcome};
 use crate::disk::{Disk, Lock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keydir::space::Spaces;
 use crate::merge::{Merge, Merger};
 use crate::options::{Durability, Options};
+use crate::past::Past;
 use crate::recovery;
 use crate::report::{CheckpointReport, MergeReport, Progress, RecoveryReport};
 use crate::segment::hints;
@@ -38,6 +39,8 @@ pub(crate) struct Core {
     pub(crate) log: Log,
     pub(crate) spaces: Spaces,
     pub(crate) clock: StoreClock,
+    /// What live snapshots still see.
+    pub(crate) past: Past,
     pub(crate) recovery: RecoveryReport,
     /// Held by the one merge that runs at a time.
     merging: Mutex<()>,
@@ -74,6 +77,7 @@ impl Core {
             log: recovered.log,
             spaces: recovered.spaces,
             clock: recovered.clock,
+            past: Past::default(),
             recovery: recovered.report,
             merging: Mutex::new(()),
             merge_wanted: AtomicBool::new(false),
@@ -109,7 +113,12 @@ impl Core {
         durability: Durability,
     ) -> Result<Outcome> {
         let rotations = self.log.counters.rotations.get();
-        let outcome = commit::apply(&self.log, &self.clock, conditions, ops, durability)?;
+        let with = Committer {
+            log: &self.log,
+            clock: &self.clock,
+            past: &self.past,
+        };
+        let outcome = commit::apply(&with, conditions, ops, durability)?;
         if durability != Durability::Device && !self.flusher_rung.swap(true, Ordering::AcqRel) {
             self.flusher.ring();
         }
@@ -165,6 +174,7 @@ impl Core {
             log: &self.log,
             spaces: &self.spaces,
             clock: &self.clock,
+            past: &self.past,
             options: &self.options,
             pace,
         }

@@ -15,6 +15,11 @@ impl Handle {
     pub(crate) fn new(core: Arc<Core>) -> Arc<Handle> {
         Arc::new(Handle { core })
     }
+
+    /// The state without the right to keep it open.
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
 }
 
 impl Deref for Handle {

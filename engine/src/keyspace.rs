@@ -262,7 +262,7 @@ impl Keyspace {
         iter::check(&self.handle, &self.space)
     }
 
-    fn check_ordered(&self, what: &str) -> Result<()> {
+    pub(crate) fn check_ordered(&self, what: &str) -> Result<()> {
         self.check()?;
         if self.kind() == IndexKind::Ordered {
             return Ok(());

@@ -72,17 +72,20 @@ mod explore;
 mod handle;
 pub mod inspect;
 mod iter;
+mod key_cursor;
 mod keydir;
 mod keyspace;
 mod lookup;
 mod merge;
 mod mutant;
 mod options;
+mod past;
 mod recovery;
 mod report;
 #[cfg(all(test, feature = "shuttle"))]
 mod schedules;
 mod segment;
+mod snapshot;
 mod stats;
 mod store;
 mod swap;
@@ -90,6 +93,7 @@ mod sync;
 mod ticket;
 mod value;
 mod verify;
+mod view;
 mod worker;
 
 pub use batch::Batch;
@@ -108,6 +112,7 @@ pub use report::{
     CheckpointReport, Cut, Damage, MergeReport, Progress, RecoveryReport, VerifyReport,
 };
 pub use segment::location::Seq;
+pub use snapshot::{Snapshot, SnapshotIter, SnapshotWalk};
 pub use stats::{KeyspaceInfo, Stats};
 pub use store::Store;
 pub use swap::Swap;

@@ -5,6 +5,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::keydir::space::Space;
+use crate::past::Past;
 use crate::segment::base::Base;
 use crate::segment::data_file::Record;
 use crate::segment::location::Location;
@@ -65,6 +66,32 @@ pub(crate) fn find(
         crate::sync::thread::yield_now();
     }
     Err(lost(space))
+}
+
+/// The put of `key` that was current at `seq`, expired or not, for a view that `past` keeps.
+///
+/// # Errors
+/// As `find`.
+pub(crate) fn find_at(
+    base: &Base,
+    past: &Past,
+    space: &Space,
+    key: &[u8],
+    seq: u64,
+    with_value: bool,
+) -> Result<Option<Record>> {
+    let hash = space.hash(key);
+    let current = find(base, space, hash, key, with_value);
+    if let Ok(Some(record)) = &current
+        && record.header.fields.seq <= seq
+    {
+        return current;
+    }
+    // Asked in this order: what leaves the keydir has been kept before.
+    match past.find(seq, space, hash, key) {
+        Some(version) => version.read(with_value).map(Some),
+        None => current.map(|_| None),
+    }
 }
 
 /// What a write of `key` replaces. Runs under the log lock; merge may still move the record.

@@ -48,6 +48,10 @@ pub(crate) enum Mutant {
     PublishedBeforeWritten,
     /// The lower seq wins when the store opens.
     LowestSeqWins,
+    /// A version that a snapshot sees is not kept when it is replaced.
+    SupersededNotKept,
+    /// Merge removes what has expired although it has not in a snapshot.
+    ExpiredNotKept,
 }
 
 #[cfg(test)]

@@ -51,6 +51,14 @@ pub struct Stats {
     pub expired_bytes: u64,
     /// Bytes of tombstones.
     pub tombstone_bytes: u64,
+    /// Snapshots that live, those of transactions included.
+    pub snapshots: u64,
+    /// Superseded versions that are kept for them: what they cost in memory is about 60 bytes
+    /// each, and the key in an ordered keyspace.
+    pub kept_versions: u64,
+    /// Bytes of removed segment files whose space is still held by snapshots, iterators or lent
+    /// values; it comes back with the last of them.
+    pub removed_bytes: u64,
     /// Keys in all keyspaces, expired but unreclaimed ones included.
     pub keys: u64,
     /// Memory of all keydirs in bytes.

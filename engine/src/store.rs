@@ -23,8 +23,10 @@ use crate::segment::catalog::Catalog;
 use crate::segment::keyspace_entry::KeyspaceEntry;
 use crate::segment::location::KeyspaceId;
 use crate::segment::names::{self, FileName};
+use crate::snapshot::Snapshot;
 use crate::stats::{KeyspaceInfo, Stats};
 use crate::verify;
+use crate::view::View;
 
 /// An open store. Cheap to clone, usable from any thread; the last handle dropped closes it,
 /// [`Store::close`] closes it for all and tells how that went.
@@ -144,6 +146,7 @@ impl Store {
         self.handle.spaces.remove(name);
         // Writes that passed the mark before it was set end with the log lock.
         drop(self.handle.log.writer_for_close());
+        self.handle.past.forget_space(space.id());
         for segment in self.handle.log.table.by_id() {
             segment.drop_keyspace(space.id());
         }
@@ -155,6 +158,15 @@ impl Store {
     /// An empty batch, for changes of several keys that apply whole or not at all.
     pub fn batch(&self) -> Batch {
         Batch::new(self.handle.clone())
+    }
+
+    /// A consistent view of all keyspaces as they are now, for as long as it is kept: see
+    /// [`Snapshot`]. It sees what is visible, which may be less durable than `Device`.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        Ok(Snapshot::new(View::take(self.handle.core(), || {})?))
     }
 
     /// Returns when everything written before, by any thread, is on the device.
@@ -497,6 +509,8 @@ fn stats_of(core: &Core) -> Stats {
         stats.dead_bytes += segment.record_bytes().saturating_sub(live + tombstones);
         stats.expired_bytes += segment.expired_bytes(now_ms);
     }
+    (stats.snapshots, stats.kept_versions) = (core.past.snapshots(), core.past.versions());
+    stats.removed_bytes = core.log.table.removed_bytes();
     for space in core.spaces.all() {
         stats.keys += space.keydir.len();
         stats.index_bytes += space.keydir.index_bytes();

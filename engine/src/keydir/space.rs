@@ -39,6 +39,11 @@ impl Space {
         key_hash(&self.secret, self.entry.id, key)
     }
 
+    /// Whether its keydir holds the keys, in their order.
+    pub(crate) fn is_ordered(&self) -> bool {
+        matches!(self.keydir, Keydir::Ordered(_))
+    }
+
     pub(crate) fn mark_dropped(&self) {
         self.dropped.store(true, Ordering::Release);
     }

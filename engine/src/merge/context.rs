@@ -5,6 +5,7 @@ use crate::sync::atomic::Ordering;
 use crate::clock::StoreClock;
 use crate::keydir::space::Spaces;
 use crate::options::Options;
+use crate::past::Past;
 use crate::segment::data_file::Segment;
 use crate::segment::log::Log;
 
@@ -15,6 +16,8 @@ pub(crate) struct Merger<'a> {
     pub(crate) log: &'a Log,
     pub(crate) spaces: &'a Spaces,
     pub(crate) clock: &'a StoreClock,
+    /// Snapshots in which what has expired has not.
+    pub(crate) past: &'a Past,
     pub(crate) options: &'a Options,
     /// Told how many bytes were read or written; sleeps to keep the rate; false stops the merge.
     pub(crate) pace: &'a dyn Fn(u64) -> bool,

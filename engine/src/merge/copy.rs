@@ -34,6 +34,8 @@ pub(super) struct Move {
     /// For an ordered keyspace; empty for a hash keyspace.
     pub(super) key: Box<[u8]>,
     pub(super) from: Location,
+    pub(super) seq: u64,
+    pub(super) expiry: u64,
     /// Offset in the output; `None` removes the entry.
     pub(super) to: Option<u32>,
 }
@@ -167,6 +169,8 @@ impl Copier<'_> {
                 hash: decision.hash,
                 key: self.kept_key(old.fields.keyspace, key),
                 from,
+                seq: old.fields.seq,
+                expiry: old.fields.expiry,
                 to: None,
             });
         }
@@ -250,6 +254,8 @@ impl Copier<'_> {
                     hash,
                     key,
                     from,
+                    seq: fields.seq,
+                    expiry: fields.expiry,
                     to,
                 });
             }

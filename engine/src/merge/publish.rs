@@ -9,6 +9,7 @@ use super::copy::{Copied, Move, Output};
 use crate::disk::How;
 use crate::error::{Error, Result};
 use crate::mutant::{self, Mutant};
+use crate::past::Version;
 use crate::report::MergeReport;
 use crate::segment::data_file::{Parts, Sealed, Segment};
 use crate::segment::hints;
@@ -52,7 +53,7 @@ pub(super) fn publish(
         }
     }
     for change in &copied.removals {
-        apply(merger, change, None);
+        forget(merger, change);
     }
     report.segments_in += inputs.len() as u64;
     report.segments_out += opened.len() as u64;
@@ -71,7 +72,7 @@ pub(super) fn retire(
 ) -> Result<()> {
     merger.log.declare_dead(now_ms, dead)?;
     for change in &entries {
-        apply(merger, change, None);
+        forget(merger, change);
     }
     remove(merger, dead)
 }
@@ -92,6 +93,8 @@ pub(super) fn entries_of(merger: &Merger<'_>, segments: &[Arc<Segment>]) -> Resu
                     slot: segment.slot,
                     offset: row.offset,
                 },
+                seq: row.seq,
+                expiry: row.expiry,
                 to: None,
             }));
         }
@@ -113,6 +116,35 @@ fn apply(merger: &Merger<'_>, change: &Move, to: Option<Location>) -> bool {
     space
         .keydir
         .change(change.hash, &change.key, Some(change.from), to)
+}
+
+/// Removes the entry of an expired record. If it has not expired in a snapshot, it is kept for
+/// that.
+fn forget(merger: &Merger<'_>, change: &Move) {
+    let seen = merger.past.sees_alive(change.seq, change.expiry);
+    if !seen || mutant::is_on(Mutant::ExpiredNotKept) {
+        apply(merger, change, None);
+        return;
+    }
+    // No write may come between the look and the change.
+    let writer = merger.log.writer_for_close();
+    let table = merger.log.table.load();
+    if let Some(space) = merger.spaces.by_id(change.keyspace)
+        && let Some(segment) = table.get(change.from.slot)
+        && let found = space.keydir.candidates(change.hash, &change.key)
+        && found.contains(change.from)
+    {
+        let version = Version {
+            segment: segment.clone(),
+            seq: change.seq,
+            offset: change.from.offset,
+        };
+        let now = writer.last_seq() + 1;
+        merger
+            .past
+            .keep(&space, change.hash, &change.key, version, now);
+    }
+    apply(merger, change, None);
 }
 
 /// A copied record was replaced or deleted meanwhile: its copy is dead from the start.

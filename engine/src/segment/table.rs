@@ -3,7 +3,7 @@
 //! them. It knows nothing of what the segments hold.
 
 use crate::sync::{Mutex, MutexGuard, PoisonError};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use arc_swap::{ArcSwap, Guard};
 
@@ -34,6 +34,8 @@ pub(crate) struct Table {
     current: ArcSwap<Slots>,
     /// Guards changes of `current`, and where to look for the next free slot.
     next: Mutex<u16>,
+    /// A leaf lock: segments that left and are still held by snapshots, iterators or values.
+    removed: Mutex<Vec<Weak<Segment>>>,
 }
 
 impl Table {
@@ -41,6 +43,7 @@ impl Table {
         Table {
             current: ArcSwap::from_pointee(Slots::default()),
             next: Mutex::new(0),
+            removed: Mutex::new(Vec::new()),
         }
     }
 
@@ -98,6 +101,19 @@ impl Table {
             }
         }
         self.current.store(Arc::new(slots));
+        let mut removed = self.removed.lock().unwrap_or_else(PoisonError::into_inner);
+        removed.retain(|segment| segment.strong_count() > 0);
+        removed.extend(gone.iter().map(Arc::downgrade));
+    }
+
+    /// Bytes of segments that left and whose disk space somebody still holds.
+    pub(crate) fn removed_bytes(&self) -> u64 {
+        let mut removed = self.removed.lock().unwrap_or_else(PoisonError::into_inner);
+        removed.retain(|segment| segment.strong_count() > 0);
+        let held: Vec<_> = removed.iter().filter_map(Weak::upgrade).collect();
+        // The last hold may end here, and with it a map: not under the lock.
+        drop(removed);
+        held.iter().map(|segment| segment.file_bytes()).sum()
     }
 
     /// All segments in the order of their ids.

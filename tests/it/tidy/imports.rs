@@ -22,9 +22,10 @@ const STAIRS: &[(&str, &[&str])] = &[
             "iter.rs",
             "ticket.rs",
             "swap.rs",
+            "snapshot.rs",
         ],
     ),
-    ("shared state", &["handle.rs", "core.rs"]),
+    ("shared state", &["handle.rs", "core.rs", "view.rs"]),
     (
         "verbs",
         &[
@@ -41,6 +42,7 @@ const STAIRS: &[(&str, &[&str])] = &[
         "nouns",
         &[
             "keydir/",
+            "past.rs",
             "segment/log.rs",
             "segment/writer.rs",
             "segment/hints.rs",
@@ -58,6 +60,7 @@ const STAIRS: &[(&str, &[&str])] = &[
         &[
             "error.rs",
             "expected.rs",
+            "key_cursor.rs",
             "options.rs",
             "stats.rs",
             "report.rs",
