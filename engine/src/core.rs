@@ -277,6 +277,27 @@ impl Core {
         Pause::UntilRung
     }
 
+    /// The flusher's work without its waiting, for a simulator that orders the steps: what waits in
+    /// memory goes to the kernel and, as when the sync interval is over, to the device.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn flusher_work(&self, interval_is_over: bool) -> Result<()> {
+        let last_seq = {
+            let mut writer = self.log.writer_for_close();
+            writer.write_tail()?;
+            writer.last_seq()
+        };
+        match interval_is_over {
+            true => self.log.sync_until(last_seq),
+            false => Ok(()),
+        }
+    }
+
+    /// The worker's work, for a simulator that orders the steps.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn worker_work(&self) -> Result<()> {
+        self.work(&Bell::default())
+    }
+
     /// Settles sealed segments, then merges what the watermarks ask for, at the rate allowed.
     pub(crate) fn worker_step(&self, bell: &Bell) -> Pause {
         let appended = self.log.counters.written_bytes.get();

@@ -227,7 +227,7 @@ pub fn manifest(dir: &Path) -> Result<ManifestInfo> {
     })
 }
 
-fn read(disk: &OsDisk, id: SegmentId) -> Result<Option<(SegmentHeader, FileBytes)>> {
+fn read(disk: &dyn Disk, id: SegmentId) -> Result<Option<(SegmentHeader, FileBytes)>> {
     let name = names::segment(id);
     let file = disk.open(&name, How::Read).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => Error::new(
@@ -250,7 +250,7 @@ fn read(disk: &OsDisk, id: SegmentId) -> Result<Option<(SegmentHeader, FileBytes
     }
 }
 
-fn info(disk: &OsDisk, header: &SegmentHeader, bytes: &[u8]) -> SegmentInfo {
+fn info(disk: &dyn Disk, header: &SegmentHeader, bytes: &[u8]) -> SegmentInfo {
     SegmentInfo {
         id: header.id.0,
         file: names::segment(header.id),
@@ -268,7 +268,7 @@ fn info(disk: &OsDisk, header: &SegmentHeader, bytes: &[u8]) -> SegmentInfo {
     }
 }
 
-fn hint_state(disk: &OsDisk, header: &SegmentHeader) -> &'static str {
+fn hint_state(disk: &dyn Disk, header: &SegmentHeader) -> &'static str {
     let Ok(file) = disk.open(&names::hint(header.id), How::Read) else {
         return "missing";
     };

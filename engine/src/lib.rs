@@ -64,11 +64,11 @@ mod checkpoint;
 mod clock;
 mod commit;
 mod core;
+#[cfg(any(test, feature = "sim"))]
+pub mod crash;
 mod disk;
 mod error;
 mod expected;
-#[cfg(test)]
-mod explore;
 mod handle;
 pub mod inspect;
 mod iter;

@@ -52,10 +52,14 @@ pub(crate) enum Mutant {
     SupersededNotKept,
     /// Merge removes what has expired although it has not in a snapshot.
     ExpiredNotKept,
+    /// Recovery removes files on the word of a manifest whose name may not be durable.
+    RemovedOnUnsyncedWord,
+    /// A torn header of a segment just begun is taken for damage.
+    TornHeaderTakenForDamage,
 }
 
 #[cfg(test)]
-pub(crate) const ALL: [Mutant; 22] = [
+pub(crate) const ALL: [Mutant; 24] = [
     Mutant::SegmentSyncSkipped,
     Mutant::DirectorySyncSkipped,
     Mutant::OlderSegmentsNotSynced,
@@ -78,6 +82,8 @@ pub(crate) const ALL: [Mutant; 22] = [
     Mutant::FailedAppendLeft,
     Mutant::PublishedBeforeWritten,
     Mutant::LowestSeqWins,
+    Mutant::RemovedOnUnsyncedWord,
+    Mutant::TornHeaderTakenForDamage,
 ];
 
 /// Whether `mutant` is on in this thread.

@@ -63,6 +63,12 @@ impl Store {
         Store { handle }
     }
 
+    /// What the handles share, for who orders the background steps by hand.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn core(&self) -> &Core {
+        &self.handle
+    }
+
     /// Brings everything to the device, seals the active segment and lets the lock go, for every
     /// handle: their calls answer `Closed` from then on. Values that were lent stay valid.
     ///
@@ -395,6 +401,11 @@ fn prepare(dir: &Path, options: &Options) -> Result<()> {
     }
     let listed = OsDisk::new(dir).list();
     let listed = listed.map_err(|e| Error::io("list the directory", &shown, e))?;
+    check_listing(&listed, &shown, options)
+}
+
+/// Whether a store is, or may be made, in a directory with these names.
+pub(crate) fn check_listing(listed: &[String], shown: &str, options: &Options) -> Result<()> {
     let of_store = |name: &String| {
         matches!(
             names::parse(name),
@@ -410,7 +421,7 @@ fn prepare(dir: &Path, options: &Options) -> Result<()> {
             "{shown} is not a Peercask store: it holds '{example}' and no manifest; choose an \
              empty directory or one in which a store was made"
         ))),
-        None if !options.create => Err(no_store(&shown)),
+        None if !options.create => Err(no_store(shown)),
         None => Ok(()),
     }
 }
@@ -420,7 +431,7 @@ fn no_store(shown: &str) -> Error {
     Error::new(ErrorKind::NotFound, what)
 }
 
-fn lock_error(dir: &Path, error: std::io::Error) -> Error {
+pub(crate) fn lock_error(dir: &Path, error: std::io::Error) -> Error {
     if error.kind() == std::io::ErrorKind::WouldBlock {
         let what = format!(
             "the store in {} is open for writing elsewhere; one process writes at a time: close \

@@ -16,6 +16,9 @@ pub(crate) enum Map {
         expect(dead_code, reason = "32-bit and simulated disks")
     )]
     Copied(Box<[u8]>),
+    /// What a simulated disk shows instead of mapping.
+    #[cfg(any(test, feature = "sim"))]
+    Simulated(std::sync::Arc<SharedBytes>),
 }
 
 impl Map {
@@ -36,6 +39,8 @@ impl Map {
     pub(crate) fn written(&self, start: usize, len: usize) -> Option<&[u8]> {
         match self {
             Map::Copied(bytes) => bytes.get(start..start.checked_add(len)?),
+            #[cfg(any(test, feature = "sim"))]
+            Map::Simulated(bytes) => bytes.written(start, len),
             Map::Mapped(raw) => {
                 if start.checked_add(len)? > raw.len() {
                     return None;
@@ -50,6 +55,91 @@ impl Map {
                 Some(unsafe { std::slice::from_raw_parts(raw.as_ptr().add(start), len) })
             }
         }
+    }
+}
+
+/// Bytes that a simulated disk writes and a [`Map`] of it reads, as the page cache is shared by
+/// writes and maps of the kernel.
+#[cfg(any(test, feature = "sim"))]
+pub(crate) struct SharedBytes {
+    /// From a boxed slice, given back when dropped.
+    start: *mut u8,
+    len: usize,
+    /// The length of the file: a read behind the page it ends in would kill a real process.
+    end: crate::sync::atomic::AtomicUsize,
+}
+
+#[cfg(any(test, feature = "sim"))]
+#[expect(unsafe_code, reason = "the simulated twin of a memory map")]
+// SAFETY: the bytes are reached through `copy_in`, whose caller holds the disk's lock, and through
+// `written`, under the same promise as for a real map: a range that is read is not written again.
+unsafe impl Send for SharedBytes {}
+
+#[cfg(any(test, feature = "sim"))]
+#[expect(unsafe_code, reason = "the simulated twin of a memory map")]
+// SAFETY: as for `Send`.
+unsafe impl Sync for SharedBytes {}
+
+#[cfg(any(test, feature = "sim"))]
+impl SharedBytes {
+    /// What kernels map at once.
+    const PAGE_LEN: usize = 4_096;
+
+    /// That many zeros.
+    pub(crate) fn new(len: usize) -> SharedBytes {
+        let bytes = Box::into_raw(vec![0; len].into_boxed_slice());
+        SharedBytes {
+            start: bytes.cast(),
+            len,
+            end: crate::sync::atomic::AtomicUsize::new(0),
+        }
+    }
+
+    /// The file is that long now.
+    pub(crate) fn set_end(&self, end: usize) {
+        self.end.store(end, crate::sync::atomic::Ordering::Release);
+    }
+
+    /// Writes as much of `bytes` at `at` as lies within.
+    pub(crate) fn copy_in(&self, at: usize, bytes: &[u8]) {
+        let Some(room) = self.len.checked_sub(at) else {
+            return;
+        };
+        let len = bytes.len().min(room);
+        #[expect(unsafe_code, reason = "the simulated twin of a memory map")]
+        // SAFETY: `at + len` lies within the allocation, checked above; nobody writes at the same
+        // time (the disk's lock), and by the promise of `Map::written` nobody holds a slice of
+        // the range that changes; `bytes` is the caller's own copy, so the ranges are apart.
+        unsafe {
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.start.add(at), len);
+        }
+    }
+
+    /// As [`Map::written`].
+    ///
+    /// # Panics
+    /// Where the kernel would kill the process: behind the page in which the file ends.
+    fn written(&self, start: usize, len: usize) -> Option<&[u8]> {
+        let stop = start.checked_add(len).filter(|stop| *stop <= self.len)?;
+        let end = self.end.load(crate::sync::atomic::Ordering::Acquire);
+        assert!(
+            stop <= end.next_multiple_of(Self::PAGE_LEN),
+            "SIGBUS: bytes {start}..{stop} were read through the map of a file of {end} bytes"
+        );
+        #[expect(unsafe_code, reason = "the simulated twin of a memory map")]
+        // SAFETY: the range lies within the allocation, which lives as long as `self`; it was
+        // initialised with zeros; by the caller's promise it is not written again.
+        Some(unsafe { std::slice::from_raw_parts(self.start.add(start), len) })
+    }
+}
+
+#[cfg(any(test, feature = "sim"))]
+impl Drop for SharedBytes {
+    fn drop(&mut self) {
+        let bytes = std::ptr::slice_from_raw_parts_mut(self.start, self.len);
+        #[expect(unsafe_code, reason = "the simulated twin of a memory map")]
+        // SAFETY: exactly what `new` took out of a box, and nobody else gives it back.
+        drop(unsafe { Box::from_raw(bytes) });
     }
 }
 

@@ -5,8 +5,9 @@
 pub(crate) mod bytes;
 pub(crate) mod map;
 pub(crate) mod os;
-#[cfg(test)]
+#[cfg(any(test, feature = "sim"))]
 pub(crate) mod sim;
+pub(crate) mod site;
 
 use std::any::Any;
 use std::io;
@@ -29,21 +30,24 @@ pub(crate) enum How {
 }
 
 /// One directory of files. `Any`, so that a disk can tell whether another is of its own kind.
+///
+/// What changes a directory is called without the ending `_raw`, on `dyn Disk`: that notes the
+/// caller's line for the simulated disk.
 pub(crate) trait Disk: Any + Send + Sync {
     /// The names of all entries, sorted.
     fn list(&self) -> io::Result<Vec<String>>;
-    fn open(&self, name: &str, how: How) -> io::Result<Arc<dyn DiskFile>>;
+    fn open_raw(&self, name: &str, how: How) -> io::Result<Arc<dyn DiskFile>>;
     /// Replaces `to` if it exists.
-    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
-    fn remove(&self, name: &str) -> io::Result<()>;
+    fn rename_raw(&self, from: &str, to: &str) -> io::Result<()>;
+    fn remove_raw(&self, name: &str) -> io::Result<()>;
     /// Makes creations, links, renames and removals so far durable.
-    fn sync_dir(&self) -> io::Result<()>;
+    fn sync_dir_raw(&self) -> io::Result<()>;
     /// Another directory of the same system, made with its missing ancestors, durably.
     fn directory(&self, dir: &Path) -> io::Result<Arc<dyn Disk>>;
     /// Gives the file `name` a second name, `as_name` in the directory `to`, where there must be
     /// none. What the file holds is one from then on. `Unsupported` if `to` is of another
     /// kind; see [`cannot_link`] for when a copy is the answer.
-    fn link_to(&self, name: &str, to: &dyn Disk, as_name: &str) -> io::Result<()>;
+    fn link_raw(&self, name: &str, to: &dyn Disk, as_name: &str) -> io::Result<()>;
     /// Takes the exclusive kernel lock on `name`, making the file if needed. `WouldBlock` if held.
     fn lock(&self, name: &str) -> io::Result<Box<dyn Lock>>;
     /// Fills `bytes` with unpredictable ones.
@@ -53,19 +57,19 @@ pub(crate) trait Disk: Any + Send + Sync {
 /// A held lock; released when dropped, and by the kernel when the process dies.
 pub(crate) trait Lock: Send + Sync {}
 
-/// One open file.
+/// One open file. As with [`Disk`], what changes it is called without `_raw`.
 pub(crate) trait DiskFile: Send + Sync {
     /// Writes some of `bytes` at `at`; may be short. Use [`write_all_at`].
     fn write_some_at(&self, bytes: &[u8], at: u64) -> io::Result<usize>;
     /// Reads some bytes at `at`; may be short; 0 is the end. Use [`read_full_at`].
     fn read_some_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize>;
     fn len(&self) -> io::Result<u64>;
-    fn set_len(&self, len: u64) -> io::Result<()>;
+    fn set_len_raw(&self, len: u64) -> io::Result<()>;
     /// Reserves blocks up to `len`, extending the file with zeros, so that writes there do not
     /// run out of space. `Unsupported` where the file system cannot.
-    fn reserve(&self, len: u64) -> io::Result<()>;
+    fn reserve_raw(&self, len: u64) -> io::Result<()>;
     /// Returns when all bytes written before, and the length, are on the device.
-    fn sync_data(&self) -> io::Result<()>;
+    fn sync_data_raw(&self) -> io::Result<()>;
     /// A read-only view of the first `len` bytes, which may lie beyond the end for now. `None`
     /// where this disk cannot show later writes through it.
     fn map(&self, len: u64) -> io::Result<Option<Map>>;
@@ -87,9 +91,71 @@ pub(crate) fn cannot_link(error: &io::Error) -> bool {
     )
 }
 
+impl dyn Disk + '_ {
+    #[track_caller]
+    #[inline]
+    pub(crate) fn open(&self, name: &str, how: How) -> io::Result<Arc<dyn DiskFile>> {
+        site::mark();
+        self.open_raw(name, how)
+    }
+
+    #[track_caller]
+    #[inline]
+    pub(crate) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        site::mark();
+        self.rename_raw(from, to)
+    }
+
+    #[track_caller]
+    #[inline]
+    pub(crate) fn remove(&self, name: &str) -> io::Result<()> {
+        site::mark();
+        self.remove_raw(name)
+    }
+
+    #[track_caller]
+    #[inline]
+    pub(crate) fn sync_dir(&self) -> io::Result<()> {
+        site::mark();
+        self.sync_dir_raw()
+    }
+
+    #[track_caller]
+    #[inline]
+    pub(crate) fn link_to(&self, name: &str, to: &dyn Disk, as_name: &str) -> io::Result<()> {
+        site::mark();
+        self.link_raw(name, to, as_name)
+    }
+}
+
+impl dyn DiskFile + '_ {
+    #[track_caller]
+    #[inline]
+    pub(crate) fn set_len(&self, len: u64) -> io::Result<()> {
+        site::mark();
+        self.set_len_raw(len)
+    }
+
+    #[track_caller]
+    #[inline]
+    pub(crate) fn reserve(&self, len: u64) -> io::Result<()> {
+        site::mark();
+        self.reserve_raw(len)
+    }
+
+    #[track_caller]
+    #[inline]
+    pub(crate) fn sync_data(&self) -> io::Result<()> {
+        site::mark();
+        self.sync_data_raw()
+    }
+}
+
 /// Writes all of `bytes`, going on after short writes and interruptions.
+#[track_caller]
 pub(crate) fn write_all_at(file: &dyn DiskFile, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
     while !bytes.is_empty() {
+        site::mark();
         match file.write_some_at(bytes, at) {
             Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero)),
             Ok(n) => {

@@ -118,7 +118,7 @@ impl Disk for OsDisk {
         Ok(names)
     }
 
-    fn open(&self, name: &str, how: How) -> io::Result<Arc<dyn DiskFile>> {
+    fn open_raw(&self, name: &str, how: How) -> io::Result<Arc<dyn DiskFile>> {
         if how != How::Read {
             self.still_locked()?;
         }
@@ -147,17 +147,17 @@ impl Disk for OsDisk {
         }))
     }
 
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+    fn rename_raw(&self, from: &str, to: &str) -> io::Result<()> {
         self.still_locked()?;
         fs::rename(self.path(from), self.path(to))
     }
 
-    fn remove(&self, name: &str) -> io::Result<()> {
+    fn remove_raw(&self, name: &str) -> io::Result<()> {
         self.still_locked()?;
         fs::remove_file(self.path(name))
     }
 
-    fn sync_dir(&self) -> io::Result<()> {
+    fn sync_dir_raw(&self) -> io::Result<()> {
         self.still_locked()?;
         sync_directory(&self.dir)
     }
@@ -167,7 +167,7 @@ impl Disk for OsDisk {
         Ok(Arc::new(OsDisk::new(dir)))
     }
 
-    fn link_to(&self, name: &str, to: &dyn Disk, as_name: &str) -> io::Result<()> {
+    fn link_raw(&self, name: &str, to: &dyn Disk, as_name: &str) -> io::Result<()> {
         let to: &dyn Any = to;
         match to.downcast_ref::<OsDisk>() {
             Some(to) => fs::hard_link(self.path(name), to.path(as_name)),
@@ -256,12 +256,12 @@ impl DiskFile for OsFile {
         Ok(self.file.metadata()?.len())
     }
 
-    fn set_len(&self, len: u64) -> io::Result<()> {
+    fn set_len_raw(&self, len: u64) -> io::Result<()> {
         self.file.set_len(len)
     }
 
     #[cfg(target_os = "linux")]
-    fn reserve(&self, len: u64) -> io::Result<()> {
+    fn reserve_raw(&self, len: u64) -> io::Result<()> {
         use rustix::fs::{FallocateFlags, fallocate};
         loop {
             match fallocate(&self.file, FallocateFlags::empty(), 0, len) {
@@ -276,12 +276,12 @@ impl DiskFile for OsFile {
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn reserve(&self, _len: u64) -> io::Result<()> {
+    fn reserve_raw(&self, _len: u64) -> io::Result<()> {
         Err(io::Error::from(io::ErrorKind::Unsupported))
     }
 
     // On macOS std's sync_data asks for F_FULLFSYNC, on Windows for FlushFileBuffers.
-    fn sync_data(&self) -> io::Result<()> {
+    fn sync_data_raw(&self) -> io::Result<()> {
         self.file.sync_data()
     }
 
@@ -369,7 +369,7 @@ mod tests {
     #[test]
     fn a_second_lock_in_the_same_process_is_refused_until_the_first_is_dropped() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let disk = OsDisk::new(dir.path());
+        let disk: &dyn Disk = &OsDisk::new(dir.path());
         let first = disk.lock("LOCK").expect("free");
         let second = disk.lock("LOCK").err().expect("held");
         assert_eq!(second.kind(), io::ErrorKind::WouldBlock);
@@ -380,7 +380,7 @@ mod tests {
     #[test]
     fn a_link_is_the_same_file_under_two_names_and_never_takes_one_that_is_there() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let disk = OsDisk::new(dir.path());
+        let disk: &dyn Disk = &OsDisk::new(dir.path());
         let other = disk.directory(&dir.path().join("a/b")).expect("made");
         let file = disk.open("f", How::CreateNew).expect("created");
         disk.link_to("f", &*other, "g").expect("linked");
@@ -398,7 +398,7 @@ mod tests {
     #[test]
     fn reserved_space_reads_as_zeros_and_keeps_what_was_written() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let disk = OsDisk::new(dir.path());
+        let disk: &dyn Disk = &OsDisk::new(dir.path());
         let file = disk.open("f", How::CreateNew).expect("created");
         write_all_at(&*file, b"head", 0).expect("written");
         match file.reserve(8_192) {

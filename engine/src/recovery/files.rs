@@ -6,10 +6,11 @@ use std::collections::BTreeSet;
 use crate::disk::bytes::FileBytes;
 use crate::disk::{Disk, How, read_full_at};
 use crate::error::{Error, Result};
+use crate::mutant::{self, Mutant};
 use crate::options::{Missing, Options};
 use crate::report::{Damage, RecoveryReport};
 use crate::segment::catalog;
-use crate::segment::format::RECORDS_START;
+use crate::segment::format::{RECORDS_START, SEGMENT_HEADER_LEN};
 use crate::segment::header::{HeaderFault, SegmentHeader, SegmentKind};
 use crate::segment::location::SegmentId;
 use crate::segment::manifest::{Manifest, SegmentEntry};
@@ -218,9 +219,12 @@ fn unlisted(
         }
         Err(HeaderFault::Version(version)) => Err(catalog::newer(&name, version)),
         Err(fault) => {
-            // A header that was never written, or with nothing behind it, is what a crash leaves
-            // of a segment just begun. Anything else is damage, and kept for who may repair it.
-            if !is_all_zero(&start) && holds_records(disk, &name)? {
+            // A header that was never written, or written in part, or with nothing behind it, is what
+            // a crash leaves of a segment just begun: a torn one has nothing of its second copy.
+            // Anything else is damage, and kept for who may repair it.
+            let second = start.get(SEGMENT_HEADER_LEN..).unwrap_or_default();
+            let torn = is_all_zero(second) && !mutant::is_on(Mutant::TornHeaderTakenForDamage);
+            if !torn && !is_all_zero(&start) && holds_records(disk, &name)? {
                 report
                     .damage
                     .push(Damage::at(&name, 0, len, fault.to_string()));
@@ -277,6 +281,16 @@ pub(super) fn remove_leftovers(
             .filter(|id| !used(id))
             .map(|id| names::hint(*id)),
     );
+    let sync = || {
+        disk.sync_dir()
+            .map_err(|e| Error::io("sync the directory of", names::LOCK, e))
+    };
+    let something = !gone.is_empty() || !manifest.replaced.is_empty();
+    if something && !mutant::is_on(Mutant::RemovedOnUnsyncedWord) {
+        // The process may have been killed between the renaming of the manifest and its sync: what
+        // says that these files are dead must not be lost when they are.
+        sync()?;
+    }
     for name in &gone {
         match disk.remove(name) {
             Ok(()) => {}
@@ -284,9 +298,8 @@ pub(super) fn remove_leftovers(
             Err(e) => return Err(Error::io("remove a leftover", name, e)),
         }
     }
-    if !gone.is_empty() || !manifest.replaced.is_empty() {
-        disk.sync_dir()
-            .map_err(|e| Error::io("sync the directory of", names::LOCK, e))?;
+    if something {
+        sync()?;
     }
     let removed = !gone.is_empty();
     report.removed_files.append(&mut gone);

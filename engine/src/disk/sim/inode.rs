@@ -1,114 +1,132 @@
-//! One simulated file: what readers see, what the medium has, and which of the versions in between
-//! a power cut may leave. And the dice that decide it.
+//! One simulated file: what readers see, what the medium has, and which versions in between a
+//! power cut may leave.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-/// What the medium writes at once.
-pub(super) const SECTOR_LEN: usize = 512;
-
-/// A small deterministic source of choices.
-#[derive(Clone)]
-pub(crate) struct Dice(u64);
-
-impl Dice {
-    pub(crate) fn new(seed: u64) -> Dice {
-        Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
-    }
-
-    /// A number below `n`, which is not 0.
-    pub(crate) fn below(&mut self, n: usize) -> usize {
-        usize::try_from((self.next() >> 16) % n as u64).unwrap_or(0)
-    }
-}
+use super::content::Content;
+use super::dice::Dice;
 
 /// One file, whatever its names.
 #[derive(Clone, Default)]
-pub(super) struct Inode {
-    /// As every reader sees it.
-    pub(super) now: Vec<u8>,
+pub(crate) struct Inode {
+    /// As every reader sees it: the page cache.
+    pub(super) now: Content,
     /// As of the last sync.
-    pub(super) durable: Vec<u8>,
+    pub(super) medium: Content,
     /// What sectors were since the last sync, in order.
-    pub(super) versions: BTreeMap<usize, Vec<Vec<u8>>>,
+    pub(super) versions: BTreeMap<usize, Vec<Arc<[u8]>>>,
+    /// Sizes that the file had since the last sync, in order.
     pub(super) sizes: Vec<usize>,
+    /// Up to here space was reserved: what was never written there is zero, not stale.
+    pub(super) reserved: usize,
+    /// A sync failed: clean pages may differ from the medium.
+    doubtful: bool,
+    /// Sectors that cannot be read.
+    pub(super) bad: BTreeSet<usize>,
 }
 
 impl Inode {
-    pub(super) fn note(&mut self, from: usize, to: usize) {
-        for sector in from / SECTOR_LEN..to.div_ceil(SECTOR_LEN) {
-            let start = sector * SECTOR_LEN;
-            let end = (start + SECTOR_LEN).min(self.now.len());
-            let version = self.now.get(start..end).unwrap_or_default().to_vec();
-            self.versions.entry(sector).or_default().push(version);
+    /// A file that is on the medium as it is.
+    pub(super) fn durable(content: Content) -> Inode {
+        Inode {
+            medium: content.clone(),
+            now: content,
+            ..Inode::default()
         }
-        if self.sizes.last() != Some(&self.now.len()) {
+    }
+
+    /// Nothing of it waits for a sync.
+    pub(super) fn is_clean(&self) -> bool {
+        self.versions.is_empty() && self.sizes.is_empty()
+    }
+
+    pub(super) fn write(&mut self, at: usize, bytes: &[u8], sector_len: usize) {
+        let before = self.now.len();
+        self.now.write(at, bytes);
+        self.note(at, at + bytes.len(), sector_len);
+        self.note_size(before);
+    }
+
+    pub(super) fn resize(&mut self, len: usize, sector_len: usize) {
+        let before = self.now.len();
+        self.now.resize(len);
+        // What lay behind a cut is gone although the size may come back.
+        let touched = before.max(len).min(before + sector_len);
+        self.note(before.min(len), touched, sector_len);
+        self.note_size(before);
+    }
+
+    /// Whether a read from `from` to `to` touches a sector that cannot be read.
+    pub(super) fn is_bad(&self, from: usize, to: usize, sector_len: usize) -> bool {
+        let touched = from / sector_len..to.div_ceil(sector_len);
+        !self.bad.is_empty() && self.bad.range(touched).next().is_some()
+    }
+
+    fn note(&mut self, from: usize, to: usize, sector_len: usize) {
+        for sector in from / sector_len..to.div_ceil(sector_len) {
+            let start = sector * sector_len;
+            let version = self.now.range(start, start + sector_len);
+            self.bad.remove(&sector);
+            let versions = self.versions.entry(sector).or_default();
+            if versions.last().is_none_or(|last| **last != *version) {
+                versions.push(version.into());
+            }
+        }
+    }
+
+    fn note_size(&mut self, before: usize) {
+        if self.now.len() != before {
             self.sizes.push(self.now.len());
         }
     }
 
-    pub(super) fn sync(&mut self) {
-        self.durable = self.now.clone();
+    pub(super) fn sync(&mut self, sector_len: usize) {
+        if self.doubtful {
+            // Only what is dirty is written: what an earlier sync lost stays lost.
+            if !self.sizes.is_empty() {
+                self.medium.resize(self.now.len());
+            }
+            for (sector, versions) in &self.versions {
+                if let Some(version) = versions.last() {
+                    put_sector(&mut self.medium, sector * sector_len, version);
+                }
+            }
+        } else {
+            self.medium = self.now.clone();
+        }
         self.versions.clear();
         self.sizes.clear();
     }
 
-    /// One of the states that a power cut may leave.
-    pub(super) fn after_cut(&self, dice: &mut Dice, loss: Loss) -> Inode {
-        let mut bytes = self.durable.clone();
-        let size = match loss {
-            Loss::Everything => bytes.len(),
-            Loss::Nothing => self.now.len(),
-            Loss::Some => {
-                let at = dice.below(self.sizes.len() + 1);
-                at.checked_sub(1)
-                    .and_then(|at| self.sizes.get(at))
-                    .copied()
-                    .unwrap_or(bytes.len())
-            }
-        };
-        bytes.resize(size.max(bytes.len()), 0);
-        for (sector, versions) in &self.versions {
-            let kept = match loss {
-                Loss::Everything => None,
-                Loss::Nothing => versions.last(),
-                Loss::Some => match dice.below(versions.len() + 1) {
-                    0 => None,
-                    n => versions.get(n - 1),
-                },
-            };
-            let start = sector * SECTOR_LEN;
-            if let Some(kept) = kept
-                && let Some(place) = bytes.get_mut(start..)
-            {
-                let len = kept.len().min(place.len());
-                if let (Some(to), Some(from)) = (place.get_mut(..len), kept.get(..len)) {
-                    to.copy_from_slice(from);
-                }
+    /// A sync that fails as Linux fails it: by the dice some sectors reached the medium; all
+    /// pages are clean afterwards, and what did not reach it is lost at the next power cut although
+    /// every reader still sees it.
+    pub(super) fn fail_sync(&mut self, dice: &mut Dice, sector_len: usize) {
+        self.doubtful |= !self.is_clean();
+        if !self.sizes.is_empty() && dice.below(2) == 0 {
+            self.medium.resize(self.now.len());
+        }
+        for (sector, versions) in std::mem::take(&mut self.versions) {
+            if let Some(version) = versions.last().filter(|_| dice.below(2) == 0) {
+                put_sector(&mut self.medium, sector * sector_len, version);
             }
         }
-        bytes.truncate(size);
-        Inode {
-            now: bytes.clone(),
-            durable: bytes,
-            ..Inode::default()
+        self.sizes.clear();
+    }
+
+    /// Clean pages are forgotten: what is read next comes from the medium.
+    pub(super) fn drop_cache(&mut self) {
+        if self.is_clean() {
+            self.now = self.medium.clone();
         }
     }
 }
 
-/// How much a power cut takes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Loss {
-    /// All that was not synced.
-    Everything,
-    /// Nothing: the process was killed, the system goes on.
-    Nothing,
-    /// Any subset, by the dice.
-    Some,
+/// Writes as much of `bytes` as lies within the file.
+pub(super) fn put_sector(content: &mut Content, start: usize, bytes: &[u8]) {
+    let len = bytes.len().min(content.len().saturating_sub(start));
+    if let Some(bytes) = bytes.get(..len) {
+        content.write(start, bytes);
+    }
 }

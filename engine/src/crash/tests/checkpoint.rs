@@ -2,22 +2,18 @@
 //! that is brought up to date, and of the first open that makes one a store. What is found in the
 //! copy is the old state, the new one, or a refusal; never a part.
 
-use crate::sync::Mutex;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::text_of;
-use super::workload::{Content, content, lock, open, options, spaces};
-use crate::clock::ManualClock;
-use crate::core::Core;
-use crate::disk::Disk;
-use crate::disk::sim::{Dice, Fault, Loss, SimDisk, State};
+use crate::crash::history::Content;
+use crate::crash::machine::{content, keyspace, options};
+use crate::crash::trace::{lock, text_of};
+use crate::crash::{Cut, Failure, Fault, Operation, SimDisk};
+use crate::disk::sim::{Dice, Slots, State};
 use crate::error::{ErrorKind, Result};
-use crate::handle::Handle;
 use crate::merge::Merge;
-use crate::segment::names;
 use crate::store::Store;
+use crate::sync::Mutex;
 
 const COPY: &str = "copy";
 
@@ -30,8 +26,31 @@ struct Allowed {
     none: bool,
 }
 
-fn clock() -> Arc<ManualClock> {
-    Arc::new(ManualClock::new(1_700_000_000_000))
+/// How much a crash takes.
+#[derive(Clone, Copy, Debug)]
+enum Loss {
+    Everything,
+    Nothing,
+    Some,
+}
+
+/// One of the disks that a crash at `state` may leave.
+fn after(state: &State, dice: &mut Dice, loss: Loss) -> SimDisk {
+    let slots = Slots::of(state);
+    let cut = match loss {
+        Loss::Everything => slots.nothing_kept(),
+        Loss::Nothing => Cut::Kill,
+        Loss::Some => slots.random(dice, false),
+    };
+    SimDisk::with_state(state.after(&cut), dice.next(), 1_700_000_000_000)
+}
+
+fn open(disk: &SimDisk) -> Result<Store> {
+    Store::open_on(disk, options())
+}
+
+fn content_of(store: &Store) -> Content {
+    content(store).expect("readable")
 }
 
 /// Opens the copy as a store; `None` if it is refused as unfinished, or nothing is there.
@@ -50,10 +69,7 @@ fn open_copy(disk: &SimDisk, what: &str) -> Option<Store> {
 }
 
 fn try_open_copy(disk: &SimDisk) -> Result<Store> {
-    let copy = disk.directory(Path::new(COPY)).expect("always there");
-    let lock = copy.lock(names::LOCK).expect("free");
-    let core = Core::open(PathBuf::from(COPY), &copy, lock, options(&clock()))?;
-    Ok(Store::of(Handle::new(core)))
+    open(&disk.in_directory(COPY))
 }
 
 /// Judges some of the disks that a cut at `state` may leave; returns how many.
@@ -67,14 +83,19 @@ fn judge(state: &State, allowed: &Allowed, dice: &mut Dice) -> u64 {
     ];
     for loss in ways {
         let what = format!(
-            "after {} number {} ({loss:?})",
-            state.last, state.operations
+            "after {}, number {} ({loss:?})",
+            state
+                .last
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+            state.operations
         );
-        let disk = state.after_cut(dice, loss);
-        let origin = open(&disk, &clock()).unwrap_or_else(|error| panic!("{what}: {error}"));
-        assert_eq!(content(&origin), allowed.origin, "{what}: the origin");
-        let found = open_copy(&state.after_cut(&mut dice.clone(), loss), &what);
-        match found.as_ref().map(content) {
+        let disk = after(state, dice, loss);
+        let origin = open(&disk).unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_eq!(content_of(&origin), allowed.origin, "{what}: the origin");
+        let found = open_copy(&after(state, &mut dice.clone(), loss), &what);
+        match found.as_ref().map(content_of) {
             None => assert!(allowed.none, "{what}: a copy was there"),
             Some(found) => assert!(allowed.copies.contains(&found), "{what}: {found:?}"),
         }
@@ -83,7 +104,7 @@ fn judge(state: &State, allowed: &Allowed, dice: &mut Dice) -> u64 {
             .checkpoint_to(COPY)
             .unwrap_or_else(|error| panic!("{what}: again: {error}"));
         drop(origin);
-        let again = open_copy(&disk, &what).map(|store| content(&store));
+        let again = open_copy(&disk, &what).map(|store| content_of(&store));
         assert_eq!(again.as_ref(), Some(&allowed.origin), "{what}: made again");
     }
     ways.len() as u64
@@ -111,7 +132,7 @@ fn explore(disk: &SimDisk, seed: u64, allowed: Allowed, work: impl FnOnce()) -> 
 
 /// Some puts and deletes, all of them durable.
 fn write(store: &Store, dice: &mut Dice, count: usize) {
-    let spaces = spaces(store).expect("keyspaces");
+    let spaces = [0, 1].map(|space| keyspace(store, space).expect("made"));
     for _ in 0..count {
         let (space, key) = (
             &spaces[dice.below(2)],
@@ -128,9 +149,9 @@ fn write(store: &Store, dice: &mut Dice, count: usize) {
 
 fn run(seed: u64) -> u64 {
     let (disk, mut dice) = (SimDisk::new(seed), Dice::new(seed));
-    let store = open(&disk, &clock()).expect("opened");
+    let store = open(&disk).expect("opened");
     write(&store, &mut dice, 8);
-    let first = content(&store);
+    let first = content_of(&store);
     let allowed = Allowed {
         origin: first.clone(),
         copies: vec![first.clone()],
@@ -139,8 +160,8 @@ fn run(seed: u64) -> u64 {
     let mut judged = explore(&disk, seed, allowed, || {
         store.checkpoint_to(COPY).expect("made");
     });
-    let copy = |disk: &SimDisk| open_copy(disk, "whole").map(|store| content(&store));
-    let lost = disk.state().after_cut(&mut dice, Loss::Everything);
+    let copy = |disk: &SimDisk| open_copy(disk, "whole").map(|store| content_of(&store));
+    let lost = after(&disk.state(), &mut dice, Loss::Everything);
     assert_eq!(copy(&lost), Some(first.clone()), "durable when it returns");
 
     write(&store, &mut dice, 8);
@@ -148,7 +169,7 @@ fn run(seed: u64) -> u64 {
         store.merge(Merge::Full).expect("merged");
     }
     write(&store, &mut dice, 3);
-    let second = content(&store);
+    let second = content_of(&store);
     let allowed = Allowed {
         origin: second.clone(),
         copies: vec![first, second.clone()],
@@ -157,10 +178,10 @@ fn run(seed: u64) -> u64 {
     judged += explore(&disk, seed, allowed, || {
         store.checkpoint_to(COPY).expect("made");
     });
-    let lost = disk.state().after_cut(&mut dice, Loss::Everything);
+    let lost = after(&disk.state(), &mut dice, Loss::Everything);
     assert_eq!(copy(&lost), Some(second.clone()), "durable when it returns");
     // To open it is what makes it a store: this one was not opened yet.
-    let lost = disk.state().after_cut(&mut dice, Loss::Everything);
+    let lost = after(&disk.state(), &mut dice, Loss::Everything);
     judged + first_open(&lost, store, &second, &mut dice)
 }
 
@@ -169,7 +190,7 @@ fn first_open(disk: &SimDisk, origin: Store, expected: &Content, dice: &mut Dice
     drop(origin);
     let mut judged = 0;
     let base = disk.state();
-    let disk = base.after_cut(dice, Loss::Nothing);
+    let disk = after(&base, dice, Loss::Nothing);
     let states = Arc::new(Mutex::new(Vec::new()));
     let keep = states.clone();
     disk.set_hook(Some(Box::new(move |state| lock(&keep).push(state.clone()))));
@@ -179,15 +200,15 @@ fn first_open(disk: &SimDisk, origin: Store, expected: &Content, dice: &mut Dice
     for state in std::mem::take(&mut *lock(&states)) {
         for loss in [Loss::Everything, Loss::Nothing, Loss::Some, Loss::Some] {
             let what = format!("open cut after {} ({loss:?})", state.operations);
-            let after = state.after_cut(dice, loss);
-            let store = open_copy(&after, &what).expect("it was whole");
-            assert_eq!(content(&store), *expected, "{what}");
-            let [space, _] = spaces(&store).expect("keyspaces");
+            let left = after(&state, dice, loss);
+            let store = open_copy(&left, &what).expect("it was whole");
+            assert_eq!(content_of(&store), *expected, "{what}");
+            let space = keyspace(&store, 0).expect("made");
             space.put([0], b"own life").expect("put");
-            let with_own = content(&store);
-            let after = after.state().after_cut(dice, Loss::Everything);
-            let store = open_copy(&after, &what).expect("a store");
-            assert_eq!(content(&store), with_own, "{what}: acknowledged");
+            let with_own = content_of(&store);
+            let left = after(&left.state(), dice, Loss::Everything);
+            let store = open_copy(&left, &what).expect("a store");
+            assert_eq!(content_of(&store), with_own, "{what}: acknowledged");
             judged += 1;
         }
     }
@@ -196,7 +217,7 @@ fn first_open(disk: &SimDisk, origin: Store, expected: &Content, dice: &mut Dice
 
 #[test]
 fn a_cut_at_any_operation_of_a_checkpoint_leaves_the_old_copy_the_new_one_or_a_refusal() {
-    let judged: u64 = (1..=super::seeds().div_ceil(2)).map(run).sum();
+    let judged: u64 = (1..=super::times() * 5).map(run).sum();
     assert!(
         judged > 400,
         "a run that judged little is no proof: {judged}"
@@ -207,37 +228,38 @@ fn a_cut_at_any_operation_of_a_checkpoint_leaves_the_old_copy_the_new_one_or_a_r
 #[test]
 fn a_checkpoint_that_fails_at_any_operation_can_be_made_again() {
     for operation in [
-        "create", "write", "sync", "link", "rename", "remove", "sync-dir",
+        Operation::Create,
+        Operation::Write,
+        Operation::Sync,
+        Operation::Link,
+        Operation::Rename,
+        Operation::Remove,
+        Operation::SyncDirectory,
     ] {
-        for after in 0..12 {
-            let what = format!("{operation} {after}");
-            let disk = SimDisk::new(after + 1);
-            let mut dice = Dice::new(after + 7);
-            let store = open(&disk, &clock()).expect("opened");
+        for calls in 0..12 {
+            let what = format!("{operation} {calls}");
+            let disk = SimDisk::new(calls + 1);
+            let mut dice = Dice::new(calls + 7);
+            let store = open(&disk).expect("opened");
             write(&store, &mut dice, 8);
             store.checkpoint_to(COPY).expect("made");
-            let old = content(&store);
+            let old = content_of(&store);
             write(&store, &mut dice, 8);
             store.merge(Merge::Full).expect("merged");
-            let new = content(&store);
-            disk.set_fault(Some(Fault {
-                operation,
-                after,
-                for_good: false,
-                done: after % 2 == 0,
-                error: std::io::ErrorKind::StorageFull,
-            }));
+            let new = content_of(&store);
+            let fault = Fault::new(operation, Failure::StorageFull);
+            disk.set_faults(&[fault.after(calls).done(calls % 2 == 0)]);
             let made = store.checkpoint_to(COPY);
-            disk.set_fault(None);
-            let copy = disk.state().after_cut(&mut dice, Loss::Nothing);
-            let found = content(&open_copy(&copy, &what).expect("a copy was there"));
+            disk.set_faults(&[]);
+            let copy = after(&disk.state(), &mut dice, Loss::Nothing);
+            let found = content_of(&open_copy(&copy, &what).expect("a copy was there"));
             assert!(
                 found == new || (found == old && made.is_err()),
                 "{what}: {made:?}"
             );
             if store.stats().poisoned.is_none() {
                 store.checkpoint_to(COPY).expect("made again");
-                let found = content(&open_copy(&disk, &what).expect("whole"));
+                let found = content_of(&open_copy(&disk, &what).expect("whole"));
                 assert_eq!(found, new, "{what}");
             }
         }

@@ -1,17 +1,10 @@
 //! A disk that runs full and gets space back: contract 6, step by step.
 
-use std::path::PathBuf;
-use std::sync::Arc;
-
-use crate::core::Core;
-use crate::disk::Disk;
-use crate::disk::sim::{Dice, Loss, SimDisk};
+use crate::crash::{Cut, SimDisk};
 use crate::error::ErrorKind;
-use crate::handle::Handle;
 use crate::keyspace::Keyspace;
 use crate::merge::Merge;
 use crate::options::{Durability, KeyspaceOptions, Options, Write};
-use crate::segment::names;
 use crate::store::Store;
 
 const CAPACITY: usize = 600 << 10;
@@ -20,13 +13,8 @@ fn open(disk: &SimDisk) -> Store {
     let options = Options::default()
         .segment_bytes(64 << 10)
         .buffer_bytes(4_096)
-        .reserve_bytes(96 << 10)
-        .recovery_threads(1)
-        .background(false);
-    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
-    let lock = disk.lock(names::LOCK).expect("free");
-    let core = Core::open(PathBuf::from("simulated"), &disk, lock, options).expect("opens");
-    Store::of(Handle::new(core))
+        .reserve_bytes(96 << 10);
+    Store::open_on(disk, options).expect("opens")
 }
 
 fn key(i: usize) -> String {
@@ -84,7 +72,7 @@ fn full_and_back(how: Durability) {
 
     // A kill on the full disk, and a reopen on the full disk.
     store.sync().expect("synced");
-    let after = disk.state().after_cut(&mut Dice::new(5), Loss::Nothing);
+    let after = disk.crash(&Cut::Kill);
     after.set_capacity(Some(CAPACITY));
     let store = open(&after);
     let keyspace = store.existing_keyspace("k").expect("there");

@@ -1,0 +1,317 @@
+//! Runs built-in workloads on a store, and checks what a crash left of them: the content must be a
+//! prefix of history at or past the last acknowledged write, twice, and the store must live on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::history::{Content, History, tell};
+use super::open::Background;
+use super::program::{Crashed, Outcome, Run};
+use super::steps::{Change, Step, Workload};
+use crate::clock::Clock;
+use crate::error::{ErrorKind, Result};
+use crate::keyspace::Keyspace;
+use crate::merge::Merge;
+use crate::options::{Durability, KeyspaceOptions, Options, Write};
+use crate::segment::format::NEVER;
+use crate::store::Store;
+use crate::ticket::Commit;
+
+/// Names of the keyspaces of a workload.
+const SPACES: [&str; 3] = ["hash", "ordered", "third"];
+/// Keys of a workload are below.
+const KEYS: u8 = 8;
+/// A key that no workload uses.
+const OTHER_KEY: [u8; 1] = [9];
+
+/// Small segments, so that few writes fill one.
+pub(super) fn options() -> Options {
+    Options::default()
+        .segment_bytes(4_096)
+        .buffer_bytes(4_096)
+        .reserve_bytes(0)
+}
+
+/// The first life had other ones.
+fn other_options() -> Options {
+    options()
+        .segment_bytes(8_192)
+        .buffer_bytes(5_000)
+        .durability(Durability::Kernel)
+        .sync_interval(None)
+}
+
+/// A store, driven step by step, that notes what may be found.
+struct Machine<'a> {
+    run: &'a Run<Arc<History>>,
+    history: History,
+    store: Option<Store>,
+    count: u64,
+}
+
+/// Runs the workload; a write that was refused leaves nothing behind, and the run goes on; any other
+/// failure ends it.
+pub(super) fn run(workload: &Workload, run: &Run<Arc<History>>) -> Outcome {
+    let mut machine = Machine {
+        run,
+        history: History::new(),
+        store: None,
+        count: 0,
+    };
+    machine.note();
+    for step in &workload.steps {
+        machine.step(step)?;
+    }
+    Ok(())
+}
+
+impl Machine<'_> {
+    fn note(&self) {
+        self.run.note(Arc::new(self.history.clone()));
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut History)) {
+        change(&mut self.history);
+        self.note();
+    }
+
+    fn step(&mut self, step: &Step) -> Result<()> {
+        let store = self.open()?;
+        match step {
+            Step::Put {
+                space,
+                key,
+                len,
+                ttl_s,
+                durability,
+            } => {
+                let keyspace = keyspace(&store, *space)?;
+                let value = self.value(*len);
+                let ttl = |seconds: &u32| store.now_ms() + u64::from(*seconds) * 1_000;
+                let expiry = ttl_s.as_ref().map_or(NEVER, ttl);
+                let mut next = self.history.now();
+                next.insert((*space, *key), (value.clone().into(), expiry));
+                self.change(|history| history.begin(next));
+                let write = Write::new().durability(*durability).expires_at_ms(expiry);
+                self.end(keyspace.put_with([*key], value, write), *durability)
+            }
+            Step::Delete {
+                space,
+                key,
+                durability,
+            } => {
+                let keyspace = keyspace(&store, *space)?;
+                let mut next = self.history.now();
+                next.remove(&(*space, *key));
+                self.change(|history| history.begin(next));
+                let deleted = keyspace.delete_with([*key], *durability);
+                self.end(deleted.map(|(_, commit)| commit), *durability)
+            }
+            Step::Batch {
+                changes,
+                durability,
+            } => self.batch(&store, changes, *durability),
+            Step::Sync => {
+                store.sync()?;
+                self.change(History::acknowledge);
+                Ok(())
+            }
+            Step::Rotate => store.rotate(),
+            Step::Merge => store.merge(Merge::Needed).map(drop),
+            Step::MergeFull => store.merge(Merge::Full).map(drop),
+            Step::Drop { space } => self.drop_space(&store, *space),
+            Step::Reopen => {
+                drop(store);
+                let closed = self.store.take().map_or(Ok(()), Store::close);
+                self.change(History::acknowledge);
+                closed
+            }
+            Step::Pass { seconds } => {
+                let time = Duration::from_secs(u64::from(*seconds));
+                self.run.disk().clock().advance(time);
+                Ok(())
+            }
+            Step::Flush => {
+                store.background_step(Background::Flush)?;
+                self.change(History::reach_kernel);
+                Ok(())
+            }
+            Step::Interval => {
+                store.background_step(Background::Interval)?;
+                self.change(History::acknowledge);
+                Ok(())
+            }
+            Step::Work => store.background_step(Background::Work),
+        }
+    }
+
+    fn batch(&mut self, store: &Store, changes: &[Change], how: Durability) -> Result<()> {
+        let mut next = self.history.now();
+        let mut batch = store.batch();
+        for Change { space, key, put } in changes {
+            let keyspace = keyspace(store, *space)?;
+            if *put {
+                let value = self.value(200);
+                batch.put(&keyspace, [*key], &value);
+                next.insert((*space, *key), (value.into(), NEVER));
+            } else {
+                batch.delete(&keyspace, [*key]);
+                next.remove(&(*space, *key));
+            }
+        }
+        self.change(|history| history.begin(next));
+        self.end(batch.commit_with(how), how)
+    }
+
+    fn drop_space(&mut self, store: &Store, space: u8) -> Result<()> {
+        self.change(|history| history.begin_drop(space));
+        let dropped = store.drop_keyspace(name_of(space));
+        self.change(|history| history.end_drop(dropped.is_ok()));
+        match dropped {
+            Err(error) if error.kind() == ErrorKind::StorageFull => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    fn open(&mut self) -> Result<Store> {
+        if let Some(store) = &self.store {
+            return Ok(store.clone());
+        }
+        let store = self.run.open(options())?;
+        self.store = Some(store.clone());
+        Ok(store)
+    }
+
+    fn end(&mut self, begun: Result<Commit>, how: Durability) -> Result<()> {
+        let commit = match begun {
+            Ok(commit) => commit,
+            Err(error) if error.kind() == ErrorKind::Poisoned => return Err(error),
+            // Refused: the store goes on without it.
+            Err(_) => {
+                self.change(History::refuse);
+                return Ok(());
+            }
+        };
+        commit.wait()?;
+        match how {
+            Durability::Buffered => {}
+            Durability::Kernel => self.change(History::reach_kernel),
+            Durability::Device => self.change(History::acknowledge),
+        }
+        Ok(())
+    }
+
+    fn value(&mut self, len: u32) -> Vec<u8> {
+        self.count += 1;
+        let mut value = self.count.to_le_bytes().to_vec();
+        value.resize(usize::try_from(len).unwrap_or(0).max(8), 0x5A);
+        value
+    }
+}
+
+fn name_of(space: u8) -> &'static str {
+    SPACES.get(usize::from(space)).copied().unwrap_or("third")
+}
+
+pub(super) fn keyspace(store: &Store, space: u8) -> Result<Keyspace> {
+    let options = match space {
+        0 => KeyspaceOptions::hash(),
+        _ => KeyspaceOptions::ordered(),
+    };
+    store.keyspace(name_of(space), options)
+}
+
+/// All that the store holds; walk and get must agree on it.
+pub(super) fn content(store: &Store) -> std::result::Result<Content, Box<dyn std::error::Error>> {
+    let mut content = Content::new();
+    for info in store.keyspaces() {
+        let space = SPACES.iter().position(|name| *name == info.name);
+        let space = u8::try_from(space.ok_or("a keyspace that nobody made")?)?;
+        let keyspace = store.existing_keyspace(&info.name)?;
+        for entry in keyspace.walk() {
+            let entry = entry?;
+            let key = *entry.key.first().ok_or("a key that nobody wrote")?;
+            content.insert((space, key), entry.value.to_vec());
+        }
+        for key in 0..KEYS {
+            let got = keyspace.get([key])?;
+            let walked = content.get(&(space, key)).map(Vec::as_slice);
+            if got.as_deref() != walked {
+                return Err(format!("get and walk disagree on key {key} of {}", info.name).into());
+            }
+        }
+    }
+    Ok(content)
+}
+
+fn told(content: &Content) -> String {
+    tell(
+        content
+            .iter()
+            .map(|(place, value)| (*place, value.as_slice())),
+    )
+}
+
+/// Opens what a crash left, and lives on with it.
+pub(super) fn check(crashed: &Crashed<'_, Arc<History>>) -> Outcome {
+    let store = crashed.open(options()).map_err(|e| format!("open: {e}"))?;
+    let recovery = store.recovery();
+    if let Some(damage) = recovery.damage.first() {
+        return Err(format!("a crash is no damage, but recovery says: {damage:?}").into());
+    }
+    if let Some(name) = recovery.foreign_files.first() {
+        return Err(format!("recovery left {name} behind as a foreign file").into());
+    }
+    let found = content(&store)?;
+    let now_ms = crashed.disk().clock().wall_ms();
+    let nothing = History::new();
+    let history = crashed
+        .notes()
+        .last()
+        .map_or(&nothing, |history| &**history);
+    let killed = crashed.was_killed();
+    if !history.allows(&found, now_ms, killed) {
+        let allowed = history.told(now_ms, killed).join(" or ");
+        return Err(format!("found {}, allowed {allowed}", told(&found)).into());
+    }
+    drop(store);
+    second_life(crashed, &found)
+}
+
+/// The recovered store is opened with other options, written to, merged, closed and opened once more.
+fn second_life(crashed: &Crashed<'_, Arc<History>>, found: &Content) -> Outcome {
+    let before = crashed.disk().digest();
+    let store = crashed
+        .open(other_options())
+        .map_err(|e| format!("open again: {e}"))?;
+    let again = content(&store)?;
+    if again != *found {
+        return Err(format!(
+            "the second open found {}, the first {}",
+            told(&again),
+            told(found)
+        )
+        .into());
+    }
+    if crashed.disk().digest() != before {
+        return Err("opening a store that was closed well changed the disk".into());
+    }
+    let keyspace = keyspace(&store, 0)?;
+    keyspace.put(OTHER_KEY, b"second life")?;
+    store.merge(Merge::Needed)?;
+    drop(keyspace);
+    store.close().map_err(|e| format!("close: {e}"))?;
+    let store = crashed
+        .open(options())
+        .map_err(|e| format!("open a third time: {e}"))?;
+    let keyspace = store.existing_keyspace(name_of(0))?;
+    if keyspace.get(OTHER_KEY)?.as_deref() != Some(b"second life") {
+        return Err("what the second life wrote is gone".into());
+    }
+    keyspace.delete(OTHER_KEY)?;
+    let last = content(&store)?;
+    if last != *found {
+        return Err(format!("the second life changed {} to {}", told(found), told(&last)).into());
+    }
+    Ok(())
+}
