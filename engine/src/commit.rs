@@ -7,6 +7,7 @@
 use crate::clock::StoreClock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::expected::Expected;
+use crate::feed::Written;
 use crate::keydir::space::Space;
 use crate::lookup::{self, Prior};
 use crate::mutant::{self, Mutant};
@@ -188,7 +189,7 @@ pub(crate) fn apply(
     if planned.is_empty() {
         // Nothing to write, yet the absence must be as durable as the caller asked.
         if durability != Durability::Buffered {
-            writer.write_tail()?;
+            writer.write_tail(log)?;
         }
         return Ok(Outcome {
             seq: writer.last_seq(),
@@ -203,6 +204,9 @@ pub(crate) fn apply(
         Durability::Kernel | Durability::Device => writer.append_written(log, &headers)?,
     }
     publish(with, &room, &planned, &headers);
+    if log.feed.is_watched() {
+        announce(log, &room, &planned, &headers);
+    }
     Ok(Outcome {
         seq: writer.last_seq(),
         existed,
@@ -367,6 +371,29 @@ fn publish(
             }
             Change::Delete => log.counters.deletes.add(1),
         }
+    }
+}
+
+/// Tells those who watch, in log order, once all of it can be read. They are woken later, without
+/// the log lock.
+fn announce(log: &Log, room: &Room, planned: &[Planned<'_, '_>], headers: &[RecordHeader]) {
+    let mut offset = room.offset;
+    for (Planned { op, prior }, header) in planned.iter().zip(headers) {
+        let fields = &header.fields;
+        let replaced = prior.and_then(|prior| prior.header);
+        log.feed.push(&Written {
+            keyspace: fields.keyspace,
+            seq: fields.seq,
+            key: op.key,
+            put: (fields.kind == RecordKind::Put).then_some(fields.expiry),
+            replaced: replaced.map(|old| (old.fields.expiry, old.fields.seq)),
+            segment: room.segment.header.id,
+            location: Location {
+                slot: room.segment.slot,
+                offset: u32::try_from(offset).expect("segments end below 4 GiB"),
+            },
+        });
+        offset += header.record_len();
     }
 }
 

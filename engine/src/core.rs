@@ -5,6 +5,7 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, MutexGuard, PoisonError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use crate::checkpoint;
@@ -20,10 +21,13 @@ use crate::recovery;
 use crate::report::{CheckpointReport, MergeReport, Progress, RecoveryReport};
 use crate::segment::hints;
 use crate::segment::log::Log;
+use crate::segment::waiters::{Look, Place};
 use crate::worker::{Bell, Pause, Worker};
 
 /// Longest time that `Buffered` bytes wait in memory.
 const BUFFER_INTERVAL: Duration = Duration::from_millis(10);
+/// How often the flusher looks whether a watched record has expired.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the worker looks whether something expired or died while there is traffic.
 const WORK_INTERVAL: Duration = Duration::from_secs(1);
 /// And while there is none.
@@ -119,6 +123,7 @@ impl Core {
             past: &self.past,
         };
         let outcome = commit::apply(&with, conditions, ops, durability)?;
+        self.log.feed.ring();
         if durability != Durability::Device && !self.flusher_rung.swap(true, Ordering::AcqRel) {
             self.flusher.ring();
         }
@@ -131,9 +136,44 @@ impl Core {
     /// Returns when the write is as durable as asked.
     pub(crate) fn wait(&self, seq: u64, durability: Durability) -> Result<()> {
         match durability {
-            Durability::Buffered | Durability::Kernel => Ok(()),
+            Durability::Buffered => Ok(()),
+            Durability::Kernel if self.log.written_seq() >= seq => Ok(()),
+            // Written weaker, asked for more since.
+            Durability::Kernel => self.log.writer_for_close().write_tail(&self.log),
             Durability::Device => self.log.sync_until(seq),
         }
+    }
+
+    /// The same without a thread that blocks: `waker` is woken when it is worth asking again.
+    /// The flusher leads for those who wait so; where there is none, the caller does it here.
+    pub(crate) fn poll_wait(
+        &self,
+        seq: u64,
+        durability: Durability,
+        place: &mut Place,
+        waker: &Waker,
+    ) -> Poll<Result<()>> {
+        if !self.options.background || self.log.reached(seq) >= durability {
+            self.log.waiters.leave(place);
+            return Poll::Ready(self.wait(seq, durability));
+        }
+        let answer = || {
+            if self.log.reached(seq) >= durability {
+                return Some(Ok(()));
+            }
+            self.log.check_healthy().err().map(Err)
+        };
+        let look = Look {
+            seq,
+            durability,
+            demands: true,
+            answer: &answer,
+        };
+        let polled = self.log.waiters.poll(place, &look, waker);
+        if polled.is_pending() {
+            self.flusher.ring_urgently();
+        }
+        polled
     }
 
     pub(crate) fn merge(
@@ -240,18 +280,38 @@ impl Core {
         Ok(())
     }
 
+    /// One turn of the flusher, cut short while somebody waits for records to expire.
+    pub(crate) fn flusher_step(&self, bell: &Bell) -> Pause {
+        let pause = self.flush_step(bell);
+        match (self.log.feed.sweep(self.clock.now_ms()), pause) {
+            (true, Pause::UntilRung) => Pause::For(SWEEP_INTERVAL),
+            (true, Pause::For(time)) => Pause::For(time.min(SWEEP_INTERVAL)),
+            (false, pause) => pause,
+        }
+    }
+
+    /// From now on somebody waits for records to expire.
+    pub(crate) fn ring_flusher(&self) {
+        self.flusher.ring();
+    }
+
     /// Hands buffered bytes to the kernel, and weaker writes to the device in their interval.
     /// Rung by the first write after a step; it lets others gather before it looks.
-    pub(crate) fn flusher_step(&self, bell: &Bell) -> Pause {
-        bell.rest(BUFFER_INTERVAL);
+    fn flush_step(&self, bell: &Bell) -> Pause {
+        bell.rest_unless_urgent(BUFFER_INTERVAL);
         self.flusher_rung.store(false, Ordering::Release);
-        let (tail, last_seq) = {
+        self.lead_for_futures();
+        let (written, tail, last_seq) = {
             let mut writer = self.log.writer_for_close();
-            if let Err(error) = writer.write_tail() {
-                self.note_background(&error.to_string());
-            }
-            (writer.has_tail(), writer.last_seq())
+            let written = writer.write_tail(&self.log);
+            (written, writer.has_tail(), writer.last_seq())
         };
+        if let Err(error) = written {
+            self.note_background(&error.to_string());
+            let reached = |seq| self.log.written_seq() >= seq;
+            self.log.waiters.fail(&error, Durability::Kernel, reached);
+        }
+        self.log.wake_reached();
         if tail {
             // It could not leave memory: tried again until it can.
             return Pause::For(BUFFER_INTERVAL);
@@ -283,7 +343,7 @@ impl Core {
     pub(crate) fn flusher_work(&self, interval_is_over: bool) -> Result<()> {
         let last_seq = {
             let mut writer = self.log.writer_for_close();
-            writer.write_tail()?;
+            writer.write_tail(&self.log)?;
             writer.last_seq()
         };
         match interval_is_over {
@@ -296,6 +356,20 @@ impl Core {
     #[cfg(any(test, feature = "sim"))]
     pub(crate) fn worker_work(&self) -> Result<()> {
         self.work(&Bell::default())
+    }
+
+    /// Syncs for those who wait without a thread, as long as there are some.
+    fn lead_for_futures(&self) {
+        while let Some(seq) = self.log.waiters.demanded() {
+            if self.log.synced_seq() >= seq {
+                // Woken, though not all have asked again yet.
+                return;
+            }
+            if let Err(error) = self.log.sync_until(seq) {
+                let reached = |seq| self.log.synced_seq() >= seq;
+                self.log.waiters.fail(&error, Durability::Device, reached);
+            }
+        }
     }
 
     /// Settles sealed segments, then merges what the watermarks ask for, at the rate allowed.
@@ -381,6 +455,8 @@ impl Core {
         let _no_merge_runs = lock(&self.merging);
         let _no_checkpoint_is_made = lock(&self.checkpointing);
         let result = self.seal_all();
+        self.log.waiters.end();
+        self.log.feed.ring_all();
         *lock(&self.lock) = None;
         result
     }

@@ -6,6 +6,8 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use crate::segment::location::Seq;
+
 /// The result of every fallible call of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -33,6 +35,8 @@ pub enum ErrorKind {
     Closed,
     /// Another write came between; read again and retry.
     Conflict,
+    /// Merge took what was asked for from the history; read what is current, then follow from there.
+    HistoryGone,
 }
 
 /// What went wrong, where, and while doing what.
@@ -47,6 +51,7 @@ struct Inner {
     file: Option<String>,
     offset: Option<u64>,
     source: Option<io::Error>,
+    earliest_seq: Option<u64>,
 }
 
 impl Error {
@@ -72,6 +77,12 @@ impl Error {
     pub(crate) fn is_missing_file(&self) -> bool {
         let source = self.inner.source.as_ref();
         source.is_some_and(|source| source.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// With `HistoryGone`: the earliest seq after which a watch can still be resumed.
+    #[must_use]
+    pub fn earliest_seq(&self) -> Option<Seq> {
+        self.inner.earliest_seq.map(Seq)
     }
 
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
@@ -126,6 +137,22 @@ impl Error {
         )
     }
 
+    /// Everything between `after` and `earliest` is only there as far as it is current.
+    pub(crate) fn history_gone(after: u64, earliest: u64) -> Error {
+        let message = format!(
+            "the writes after seq {after} were merged away; the earliest seq after which all are \
+             still there is {earliest}: read what is current, then resume from there or later"
+        );
+        Error::assemble(Inner {
+            kind: ErrorKind::HistoryGone,
+            message,
+            file: None,
+            offset: None,
+            source: None,
+            earliest_seq: Some(earliest),
+        })
+    }
+
     fn build(
         kind: ErrorKind,
         message: String,
@@ -133,14 +160,19 @@ impl Error {
         offset: Option<u64>,
         source: Option<io::Error>,
     ) -> Error {
+        Error::assemble(Inner {
+            kind,
+            message,
+            file,
+            offset,
+            source,
+            earliest_seq: None,
+        })
+    }
+
+    fn assemble(inner: Inner) -> Error {
         Error {
-            inner: Arc::new(Inner {
-                kind,
-                message,
-                file,
-                offset,
-                source,
-            }),
+            inner: Arc::new(inner),
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::segment::format::NEVER;
 use crate::stats::KeyspaceInfo;
 use crate::ticket::Commit;
 use crate::value::{Entry, Value, ValueReader};
+use crate::watch::{Watch, WatchOptions};
 
 /// A named share of a store. Cheap to clone, usable from any thread; it keeps the store open.
 #[derive(Clone)]
@@ -243,6 +244,17 @@ impl Keyspace {
     #[must_use]
     pub fn keys_estimate(&self) -> u64 {
         self.space.keydir.len()
+    }
+
+    /// What is written here from now on, or after a seq: see [`Watch`].
+    ///
+    /// # Errors
+    /// `HistoryGone` if merge took what was written after [`WatchOptions::after`], with the
+    /// earliest seq that can be had in [`Error::earliest_seq`]; `InvalidArgument` if that seq was
+    /// never given, or the capacity is 0; `NotFound` if the keyspace was dropped; `Closed`.
+    pub fn watch(&self, options: WatchOptions) -> Result<Watch> {
+        self.check()?;
+        Watch::start(&self.handle, &self.space, options)
     }
 
     // ---- within

@@ -34,6 +34,43 @@
 //! # }
 //! ```
 //!
+//! # Waiting for durability
+//!
+//! A write returns a ticket, a [`Commit`]: its seq, and the wait until it is as durable as was
+//! asked, by a thread or by any runtime. It can be asked for more later.
+//!
+//! ```
+//! # use peercask::{Durability, KeyspaceOptions, Options, Store, Write};
+//! # let dir = tempfile::tempdir().expect("a temporary directory");
+//! # let store = Store::open(dir.path(), Options::default())?;
+//! # let keyspace = store.keyspace("k", KeyspaceOptions::hash())?;
+//! let soft = Write::new().durability(Durability::Buffered);
+//! let ticket = keyspace.put_with("key", "value", soft)?;
+//! // In an async function: ticket.upgrade(Durability::Device).await?
+//! let seq = ticket.upgrade(Durability::Device).wait()?;
+//! assert!(store.stats().synced_seq >= seq.0);
+//! # Ok::<(), peercask::Error>(())
+//! ```
+//!
+//! # Watching
+//!
+//! A [`Watch`] tells what is written under a key, a prefix or to a whole keyspace, in commit order,
+//! each with its seq and the durability reached. It is bounded and holds up nobody: a slow watcher
+//! is told of the gap, and fills it from the log.
+//!
+//! ```
+//! # use peercask::{EventKind, KeyspaceOptions, Options, Store, WatchOptions};
+//! # let dir = tempfile::tempdir().expect("a temporary directory");
+//! # let store = Store::open(dir.path(), Options::default())?;
+//! # let peers = store.keyspace("peers", KeyspaceOptions::hash())?;
+//! let mut watch = peers.watch(WatchOptions::prefix("eu/"))?;
+//! let follower = std::thread::spawn(move || watch.recv());
+//! peers.put("eu/alice", "192.0.2.7")?;
+//! let event = follower.join().expect("joined")?.event().expect("no lag");
+//! assert_eq!((event.kind(), event.key()), (EventKind::Put, &b"eu/alice"[..]));
+//! # Ok::<(), peercask::Error>(())
+//! ```
+//!
 //! # Copies of a living store
 //!
 //! [`Store::checkpoint_to`] makes an openable copy out of hard links, in a time that does not
@@ -68,8 +105,11 @@ mod core;
 pub mod crash;
 mod disk;
 mod error;
+mod event;
 mod expected;
+mod feed;
 mod handle;
+mod history;
 pub mod inspect;
 mod iter;
 mod key_cursor;
@@ -79,6 +119,7 @@ mod lookup;
 mod merge;
 mod mutant;
 mod options;
+mod parker;
 mod past;
 mod recovery;
 mod report;
@@ -94,11 +135,13 @@ mod ticket;
 mod value;
 mod verify;
 mod view;
+mod watch;
 mod worker;
 
 pub use batch::Batch;
 pub use clock::{Clock, ClockWarning, ManualClock, SystemClock};
 pub use error::{Error, ErrorKind, Result};
+pub use event::{Event, EventKind, Lagged, Notice};
 pub use expected::Expected;
 pub use iter::{Iter, Walk};
 pub use keyspace::Keyspace;
@@ -118,6 +161,7 @@ pub use store::Store;
 pub use swap::Swap;
 pub use ticket::Commit;
 pub use value::{Entry, Value, ValueReader};
+pub use watch::{Next, Watch, WatchOptions};
 
 /// The README's program is compiled and run with the other examples.
 #[cfg(doctest)]

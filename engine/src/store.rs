@@ -17,7 +17,9 @@ use crate::handle::Handle;
 use crate::keydir::space::Space;
 use crate::keyspace::{Keyspace, info_of};
 use crate::merge::Merge;
-use crate::options::{KEYSPACE_NAME_LEN_MAX, KEYSPACES_MAX, KeyspaceOptions, Options, Reads};
+use crate::options::{
+    Durability, KEYSPACE_NAME_LEN_MAX, KEYSPACES_MAX, KeyspaceOptions, Options, Reads,
+};
 use crate::report::{CheckpointReport, MergeReport, Progress, RecoveryReport, VerifyReport};
 use crate::segment::catalog::Catalog;
 use crate::segment::keyspace_entry::KeyspaceEntry;
@@ -25,6 +27,7 @@ use crate::segment::location::KeyspaceId;
 use crate::segment::names::{self, FileName};
 use crate::snapshot::Snapshot;
 use crate::stats::{KeyspaceInfo, Stats};
+use crate::ticket::Commit;
 use crate::verify;
 use crate::view::View;
 
@@ -156,6 +159,7 @@ impl Store {
         for segment in self.handle.log.table.by_id() {
             segment.drop_keyspace(space.id());
         }
+        self.handle.log.feed.ring_all();
         Ok(true)
     }
 
@@ -183,6 +187,17 @@ impl Store {
     pub fn sync(&self) -> Result<()> {
         self.handle.log.check_open()?;
         self.handle.log.sync_all()
+    }
+
+    /// A ticket for everything written before, by any thread: its wait, blocking or awaited, ends
+    /// when that is on the device. [`Store::sync`] without a thread that blocks.
+    ///
+    /// # Errors
+    /// `Closed`. What fails later is told by the ticket.
+    pub fn sync_ticket(&self) -> Result<Commit> {
+        self.handle.log.check_open()?;
+        let seq = self.handle.log.writer_for_close().last_seq();
+        Ok(Commit::new(&self.handle, seq, Durability::Device))
     }
 
     /// Gives space back: see [`Merge`]. Reads and writes go on meanwhile.

@@ -30,6 +30,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     rung: bool,
+    /// Rung by one who cannot wait for others to gather.
+    urgent: bool,
     stopping: bool,
 }
 
@@ -38,6 +40,26 @@ impl Bell {
         self.lock().rung = true;
         // After unlocking, so that the worker does not wake only to wait for the lock.
         self.shared.changed.notify_all();
+    }
+
+    /// As [`Bell::ring`], and a [`Bell::rest_unless_urgent`] ends too.
+    pub(crate) fn ring_urgently(&self) {
+        let mut state = self.lock();
+        state.rung = true;
+        state.urgent = true;
+        drop(state);
+        self.shared.changed.notify_all();
+    }
+
+    /// Waits for `time`, or less if the worker is to stop or was rung urgently since the last
+    /// such rest.
+    pub(crate) fn rest_unless_urgent(&self, time: Duration) {
+        let state = self.lock();
+        let waited = self
+            .shared
+            .changed
+            .wait_timeout_while(state, time, |s| !s.stopping && !s.urgent);
+        waited.unwrap_or_else(PoisonError::into_inner).0.urgent = false;
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

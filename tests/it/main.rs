@@ -20,6 +20,8 @@ mod support;
 mod swap;
 mod system;
 mod threads;
+mod ticket;
 mod tidy;
 mod torn;
 mod values;
+mod watch;

@@ -9,11 +9,14 @@ use std::sync::Arc;
 
 use crate::disk::{Disk, How};
 use crate::error::{Error, Result};
+use crate::feed::Feed;
+use crate::options::Durability;
 use crate::segment::format::{SECRET_LEN, STORE_ID_LEN};
 use crate::segment::keyspace_entry::KeyspaceEntry;
 use crate::segment::location::SegmentId;
 use crate::segment::names;
 use crate::segment::table::Table;
+use crate::segment::waiters::Waiters;
 use crate::stats::Counters;
 
 /// Shared by the log and its writer.
@@ -29,8 +32,14 @@ pub(crate) struct Base {
     /// What footers repeat of the catalog; a leaf lock, held for a clone.
     keyspaces: RwLock<Arc<Vec<KeyspaceEntry>>>,
     next_segment: AtomicU64,
+    /// Everything up to this seq is in the kernel.
+    written_seq: AtomicU64,
     /// Everything up to this seq is on the device.
     synced_seq: AtomicU64,
+    /// Who waits for either without a thread.
+    pub(crate) waiters: Waiters,
+    /// Who watches what is written.
+    pub(crate) feed: Feed,
     poison: OnceLock<Error>,
     closed: AtomicBool,
     /// The reserve was given up; what deletes used of it since.
@@ -65,7 +74,10 @@ impl Base {
             secret: start.secret,
             keyspaces: RwLock::new(Arc::new(start.keyspaces)),
             next_segment: AtomicU64::new(start.next_segment),
+            written_seq: AtomicU64::new(start.synced_seq),
             synced_seq: AtomicU64::new(start.synced_seq),
+            waiters: Waiters::default(),
+            feed: Feed::default(),
             poison: OnceLock::new(),
             closed: AtomicBool::new(false),
             lean: AtomicBool::new(false),
@@ -79,6 +91,34 @@ impl Base {
 
     pub(crate) fn note_synced(&self, seq: u64) {
         self.synced_seq.fetch_max(seq, Ordering::AcqRel);
+    }
+
+    pub(crate) fn written_seq(&self) -> u64 {
+        self.written_seq
+            .load(Ordering::Acquire)
+            .max(self.synced_seq())
+    }
+
+    /// Under the log lock, which keeps the mark rising.
+    pub(crate) fn note_written(&self, seq: u64) {
+        self.written_seq.store(seq, Ordering::Release);
+    }
+
+    /// What everything up to `seq` survives by now.
+    pub(crate) fn reached(&self, seq: u64) -> Durability {
+        if self.synced_seq() >= seq {
+            Durability::Device
+        } else if self.written_seq() >= seq {
+            Durability::Kernel
+        } else {
+            Durability::Buffered
+        }
+    }
+
+    /// Wakes those whose durability was reached. Call it without a lock.
+    pub(crate) fn wake_reached(&self) {
+        self.waiters
+            .wake(|seq, durability| self.reached(seq) >= durability);
     }
 
     /// An id that was never given out before in this directory.
@@ -117,6 +157,7 @@ impl Base {
     pub(crate) fn poison(&self, cause: Error) -> Error {
         if self.poison.set(cause.clone()).is_ok() {
             tracing::error!(%cause, "the store is poisoned: it refuses writes until reopened");
+            self.waiters.wake_all();
         }
         cause
     }

@@ -51,6 +51,7 @@ impl Deref for Log {
 impl Log {
     pub(crate) fn new(base: Base, writer: Writer, catalog: Catalog) -> Log {
         let state = table_state(&base.table.by_id());
+        base.note_written(writer.last_seq());
         Log {
             base,
             writer: Mutex::new(writer),
@@ -85,12 +86,14 @@ impl Log {
     /// syncs: the sync before is the window in which the next group gathers.
     pub(crate) fn sync_until(&self, seq: u64) -> Result<()> {
         while self.synced_seq() < seq && !mutant::is_on(Mutant::AcknowledgedBeforeSync) {
-            let Some(turn) = self.gate.lead_or_wait(|| self.synced_seq() >= seq) else {
+            let done = || self.synced_seq() >= seq;
+            let Some(turn) = self.gate.lead_or_wait(done, || self.waiters.len()) else {
                 continue;
             };
             self.check_healthy()?;
             let result = self.sync_turn();
             drop(turn);
+            self.wake_reached();
             // Bytes that others hold back in memory are no concern of one who is synced.
             if self.synced_seq() < seq {
                 result?;
@@ -108,11 +111,15 @@ impl Log {
     /// Brings sealed segments to the device, footers included, so that merge and the manifest may
     /// take them for what they are.
     pub(crate) fn settle(&self) -> Result<()> {
-        let _turn = self.gate.lead();
-        if self.writer_for_close().has_unsettled() {
-            self.sync_turn()?;
-        }
-        Ok(())
+        let turn = self.gate.lead();
+        let result = if self.writer_for_close().has_unsettled() {
+            self.sync_turn()
+        } else {
+            Ok(())
+        };
+        drop(turn);
+        self.wake_reached();
+        result
     }
 
     /// One sync, by the one who leads. Older segments first: what a later record builds on
@@ -124,7 +131,7 @@ impl Log {
         self.check_healthy()?;
         let turn = {
             let mut writer = self.writer_for_close();
-            writer.begin_sync()
+            writer.begin_sync(self)
         };
         for segment in &turn.segments {
             let sealed = segment.sealed().is_some();

@@ -28,4 +28,5 @@ pub(crate) mod scan;
 pub(crate) mod sealed_end;
 pub(crate) mod sync_gate;
 pub(crate) mod table;
+pub(crate) mod waiters;
 pub(crate) mod writer;

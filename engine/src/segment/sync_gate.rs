@@ -37,15 +37,19 @@ pub(crate) struct Turn<'a> {
 
 impl SyncGate {
     /// The next turn, or `None` when a turn ended meanwhile and the caller should look again.
-    /// `is_done` is asked under the gate's lock.
-    pub(crate) fn lead_or_wait(&self, is_done: impl Fn() -> bool) -> Option<Turn<'_>> {
+    /// `is_done` is asked under the gate's lock; `futures` tells how many wait without a thread.
+    pub(crate) fn lead_or_wait(
+        &self,
+        is_done: impl Fn() -> bool,
+        futures: impl Fn() -> usize,
+    ) -> Option<Turn<'_>> {
         let mut state = self.lock();
         if is_done() {
             return None;
         }
         if !state.leading {
             state.leading = true;
-            return Some(self.begin(state));
+            return Some(self.begin(state, futures));
         }
         state.waiting += 1;
         let mut state = self
@@ -73,14 +77,14 @@ impl SyncGate {
 
     /// Waits a little for those whom the last turn served, who are likely to come back; never
     /// when it served one alone.
-    fn begin<'a>(&'a self, state: MutexGuard<'a, State>) -> Turn<'a> {
+    fn begin<'a>(&'a self, state: MutexGuard<'a, State>, futures: impl Fn() -> usize) -> Turn<'a> {
         let (expected, patience) = (state.last_group, state.last_turn / GATHER_PART);
-        let mut group = state.waiting + 1;
+        let mut group = state.waiting + 1 + futures();
         drop(state);
         let gather = Stopwatch::start();
         while group < expected && gather.elapsed() < patience {
             crate::sync::thread::yield_now();
-            group = self.lock().waiting + 1;
+            group = self.lock().waiting + 1 + futures();
         }
         Turn {
             gate: self,
@@ -123,7 +127,7 @@ mod tests {
                         let mine = asked.fetch_add(1, Ordering::SeqCst) + 1;
                         let is_done = || served.load(Ordering::SeqCst) >= mine;
                         while !is_done() {
-                            let Some(_turn) = gate.lead_or_wait(is_done) else {
+                            let Some(_turn) = gate.lead_or_wait(is_done, || 0) else {
                                 continue;
                             };
                             assert_eq!(leaders.fetch_add(1, Ordering::SeqCst), 0);

@@ -137,7 +137,7 @@ impl Writer {
     pub(crate) fn append_buffered(&mut self, log: &Base, headers: &[RecordHeader]) -> Result<()> {
         let active = self.active.as_mut().expect("room was made");
         if active.segment.tail_len() + self.scratch.len() > log.buffer_bytes {
-            active.write_tail(self.last_seq)?;
+            active.write_tail(log, self.last_seq)?;
         }
         active.segment.push_tail(&self.scratch);
         self.count(log, headers);
@@ -150,7 +150,7 @@ impl Writer {
     /// whose header voids whatever the failed write left behind.
     pub(crate) fn append_written(&mut self, log: &Base, headers: &[RecordHeader]) -> Result<()> {
         let active = self.active.as_mut().expect("room was made");
-        active.write_tail(self.last_seq)?;
+        active.write_tail(log, self.last_seq)?;
         let written = write_all_at(&*active.file, &self.scratch, active.end);
         if let Err(e) = written
             && !mutant::is_on(Mutant::PublishedBeforeWritten)
@@ -165,13 +165,14 @@ impl Writer {
         if let Some(active) = self.active.as_mut() {
             active.written_seq = last_seq;
         }
+        log.note_written(last_seq);
         Ok(())
     }
 
     /// Hands bytes held in memory to the kernel.
-    pub(crate) fn write_tail(&mut self) -> Result<()> {
+    pub(crate) fn write_tail(&mut self, log: &Base) -> Result<()> {
         match &mut self.active {
-            Some(active) => active.write_tail(self.last_seq),
+            Some(active) => active.write_tail(log, self.last_seq),
             None => Ok(()),
         }
     }
@@ -206,7 +207,7 @@ impl Writer {
         let Some(active) = &mut self.active else {
             return Ok(());
         };
-        active.write_tail(self.last_seq)?;
+        active.write_tail(log, self.last_seq)?;
         if active.summary.records == 0 {
             self.discard_empty(log);
             return Ok(());
@@ -241,8 +242,8 @@ impl Writer {
 
     /// What a sync has to cover now. Bytes held in memory go to the kernel first; if they
     /// cannot, the turn covers what is there.
-    pub(crate) fn begin_sync(&mut self) -> SyncTurn {
-        let tail_error = self.write_tail().err();
+    pub(crate) fn begin_sync(&mut self, log: &Base) -> SyncTurn {
+        let tail_error = self.write_tail(log).err();
         let mut segments = self.unsynced.clone();
         let sealed = segments.iter().map(|segment| segment.header.id).collect();
         let mut seq = self.last_seq;
@@ -422,7 +423,7 @@ impl Active {
         Ok(())
     }
 
-    fn write_tail(&mut self, last_seq: u64) -> Result<()> {
+    fn write_tail(&mut self, log: &Base, last_seq: u64) -> Result<()> {
         let (file, name) = (&self.file, &self.segment.name);
         let written = self.segment.write_tail(|bytes, at| {
             write_all_at(&**file, bytes, at)
@@ -431,6 +432,7 @@ impl Active {
         if written > 0 {
             self.written_seq = last_seq;
             self.unsynced = true;
+            log.note_written(last_seq);
         }
         Ok(())
     }

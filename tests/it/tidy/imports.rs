@@ -23,6 +23,8 @@ const STAIRS: &[(&str, &[&str])] = &[
             "ticket.rs",
             "swap.rs",
             "snapshot.rs",
+            "watch.rs",
+            "event.rs",
         ],
     ),
     ("shared state", &["handle.rs", "core.rs", "view.rs"]),
@@ -36,6 +38,7 @@ const STAIRS: &[(&str, &[&str])] = &[
             "checkpoint.rs",
             "lookup.rs",
             "inspect.rs",
+            "history.rs",
         ],
     ),
     (
@@ -43,6 +46,7 @@ const STAIRS: &[(&str, &[&str])] = &[
         &[
             "keydir/",
             "past.rs",
+            "feed.rs",
             "segment/log.rs",
             "segment/writer.rs",
             "segment/hints.rs",
@@ -66,6 +70,7 @@ const STAIRS: &[(&str, &[&str])] = &[
             "report.rs",
             "clock.rs",
             "worker.rs",
+            "parker.rs",
             "mutant.rs",
             "sync.rs",
             "segment/format.rs",
