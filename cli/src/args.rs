@@ -19,7 +19,8 @@ use crate::json::JSON_HELP;
 /// Look into, fill, check and try out peercask stores.
 ///
 /// A store is one directory; DIR is always the first argument. Only `put` and `import` create a store.
-/// One process at a time has a store open.
+/// One process at a time writes to a store; `get`, `list`, `keyspaces`, `export`, `stat`, `verify` and
+/// `dump` read beside it and write nothing.
 #[derive(Parser)]
 #[command(name = "peercask", version, after_help = EXIT_CODES_HELP, max_term_width = 100)]
 #[command(after_long_help = format!("{BYTES_HELP}\n\n{JSON_HELP}\n\n{EXIT_CODES_HELP}"))]

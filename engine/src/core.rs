@@ -17,7 +17,7 @@ use crate::keydir::space::Spaces;
 use crate::merge::{Merge, Merger};
 use crate::options::{Durability, Options};
 use crate::past::Past;
-use crate::recovery;
+use crate::recovery::{self, Follower, Recovered};
 use crate::report::{CheckpointReport, MergeReport, Progress, RecoveryReport};
 use crate::segment::hints;
 use crate::segment::log::Log;
@@ -61,6 +61,8 @@ pub(crate) struct Core {
     flusher: Bell,
     worker: Bell,
     background_error: Mutex<Option<String>>,
+    /// How far a store that only reads has come; held for a refresh.
+    follower: Option<Mutex<Follower>>,
     /// The kernel lock; let go when the store is closed.
     lock: Mutex<Option<Box<dyn Lock>>>,
     threads: Mutex<Vec<Worker>>,
@@ -71,12 +73,36 @@ impl Core {
         dir: PathBuf,
         disk: &Arc<dyn Disk>,
         lock: Box<dyn Lock>,
-        mut options: Options,
+        options: Options,
     ) -> Result<Arc<Core>> {
         let recovered = recovery::open(disk, &options)?;
+        let core = Core::of(dir, recovered, Some(lock), None, options);
+        if core.options.background {
+            core.start_threads()?;
+        }
+        Ok(core)
+    }
+
+    /// Opens for reading alone: no lock, no thread, nothing written.
+    pub(crate) fn open_read_only(
+        dir: PathBuf,
+        disk: &Arc<dyn Disk>,
+        options: Options,
+    ) -> Result<Arc<Core>> {
+        let (recovered, follower) = recovery::open_read_only(disk, &options)?;
+        Ok(Core::of(dir, recovered, None, Some(follower), options))
+    }
+
+    fn of(
+        dir: PathBuf,
+        recovered: Recovered,
+        lock: Option<Box<dyn Lock>>,
+        follower: Option<Follower>,
+        mut options: Options,
+    ) -> Arc<Core> {
         // Whoever listens draws no bar for the rest of the store's life.
         options.open_progress = None;
-        let core = Arc::new(Core {
+        Arc::new(Core {
             dir,
             log: recovered.log,
             spaces: recovered.spaces,
@@ -92,14 +118,11 @@ impl Core {
             flusher: Bell::default(),
             worker: Bell::default(),
             background_error: Mutex::new(None),
-            lock: Mutex::new(Some(lock)),
+            lock: Mutex::new(lock),
+            follower: follower.map(Mutex::new),
             threads: Mutex::new(Vec::new()),
             options,
-        });
-        if core.options.background {
-            core.start_threads()?;
-        }
-        Ok(core)
+        })
     }
 
     // ---- writing
@@ -181,6 +204,7 @@ impl Core {
         how: Merge,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<MergeReport> {
+        self.log.check_writable()?;
         self.merge_wanted.store(true, Ordering::Release);
         let _one_at_a_time = lock(&self.merging);
         self.merge_wanted.store(false, Ordering::Release);
@@ -191,6 +215,18 @@ impl Core {
             .run(how, progress)
     }
 
+    /// Follows the writer; true if there was something new.
+    pub(crate) fn refresh(&self) -> Result<bool> {
+        self.log.check_open()?;
+        match &self.follower {
+            Some(follower) => {
+                recovery::refresh(&self.log, &self.spaces, &self.options, &mut lock(follower))
+            }
+            // A writer sees everything at once.
+            None => Ok(false),
+        }
+    }
+
     /// Makes `dir` a checkpoint of what was written before the call.
     pub(crate) fn checkpoint(
         &self,
@@ -199,6 +235,7 @@ impl Core {
     ) -> Result<CheckpointReport> {
         let _one_at_a_time = lock(&self.checkpointing);
         self.log.check_open()?;
+        self.log.check_healthy()?;
         let span = tracing::info_span!("checkpoint");
         let _entered = span.enter();
         let shown = dir.display().to_string();
@@ -454,7 +491,10 @@ impl Core {
         let _no_keyspace_is_made = self.keyspace_changes();
         let _no_merge_runs = lock(&self.merging);
         let _no_checkpoint_is_made = lock(&self.checkpointing);
-        let result = self.seal_all();
+        let result = match self.log.only_reads {
+            true => Ok(()),
+            false => self.seal_all(),
+        };
         self.log.waiters.end();
         self.log.feed.ring_all();
         *lock(&self.lock) = None;

@@ -31,6 +31,8 @@ pub enum ErrorKind {
     UnsupportedFormat,
     /// A sync failed earlier; the store refuses writes until it is opened again. Reads go on.
     Poisoned,
+    /// The store was opened for reading alone.
+    ReadOnly,
     /// The store was closed.
     Closed,
     /// Another write came between; read again and retry.

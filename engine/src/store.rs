@@ -53,13 +53,80 @@ impl Store {
         options.check()?;
         let dir = dir.as_ref();
         prepare(dir, &options)?;
-        let disk: Arc<dyn Disk> = Arc::new(match options.reads {
-            Reads::Mapped => OsDisk::new(dir),
-            Reads::Positional => OsDisk::without_maps(dir),
-        });
+        let disk = disk_of(dir, &options);
         let lock = disk.lock(names::LOCK).map_err(|e| lock_error(dir, e))?;
         let core = Core::open(dir.to_path_buf(), &disk, lock, options)?;
         Ok(Store::of(Handle::new(core)))
+    }
+
+    /// Opens the store in `dir` for reading alone, while another process or handle may have it open
+    /// for writing. No lock is taken and nothing is written: not to put a crash right, not on a
+    /// file system that is mounted read-only, not to a checkpoint, which stays one.
+    ///
+    /// It shows what its writer had handed to the kernel by then: `Kernel` and `Device` writes at
+    /// once, `Buffered` ones within 10 ms. [`Store::refresh`] follows; between two of them the
+    /// view stands still, but for expiry. Merge and rotation do not disturb it: what the writer
+    /// removes stays readable here until the next refresh. [`Options`] that concern writing mean
+    /// nothing here.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no store; `InvalidArgument` if `dir` is a file or an unfinished
+    /// checkpoint; `Corrupted` as for [`Store::open`]; `Conflict` if the writer is too fast for
+    /// it, try again; `UnsupportedFormat`; `Io`.
+    ///
+    /// ```
+    /// # use peercask::{KeyspaceOptions, Options, Store};
+    /// # fn main() -> peercask::Result<()> {
+    /// # let dir = tempfile::tempdir().expect("a temporary directory");
+    /// # let dir = dir.path();
+    /// let store = Store::open(dir, Options::default())?;
+    /// let peers = store.keyspace("peers", KeyspaceOptions::ordered())?;
+    /// peers.put("alice", "here")?;
+    ///
+    /// let reader = Store::open_read_only(dir, Options::default())?; // in any process
+    /// peers.put("bob", "there")?;
+    /// let seen = reader.existing_keyspace("peers")?;
+    /// assert_eq!(seen.count::<&str, _>(..)?, 1);
+    /// assert!(reader.refresh()?);
+    /// assert_eq!(seen.count::<&str, _>(..)?, 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn open_read_only(dir: impl AsRef<Path>, options: Options) -> Result<Store> {
+        options.check()?;
+        let dir = dir.as_ref();
+        let shown = dir.display().to_string();
+        match OsDisk::look(dir).map_err(|e| Error::io("look at", &shown, e))? {
+            Place::Directory => {}
+            Place::Missing => return Err(no_store(&shown)),
+            Place::NotADirectory => {
+                return Err(Error::invalid(format!("{shown} is not a directory")));
+            }
+        }
+        let core = Core::open_read_only(dir.to_path_buf(), &disk_of(dir, &options), options);
+        let core = core.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => no_store(&shown),
+            _ => error,
+        })?;
+        Ok(Store::of(Handle::new(core)))
+    }
+
+    /// Brings a store that was opened for reading alone to what its writer has done since; true
+    /// if there was something new. Entries that one batch wrote show together. The cost is that
+    /// of what is new. A store that is open for writing sees everything as it is: false.
+    ///
+    /// # Errors
+    /// `Conflict` if the writer failed, or recovered from a crash, and took back what this handle
+    /// has shown, or is too fast for it; `NotFound` if the store is gone; `Corrupted`, `Io`,
+    /// `Closed`. What was shown before still is.
+    pub fn refresh(&self) -> Result<bool> {
+        self.handle.refresh()
+    }
+
+    /// Whether it was opened with [`Store::open_read_only`].
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.handle.log.only_reads
     }
 
     pub(crate) fn of(handle: Arc<Handle>) -> Store {
@@ -441,8 +508,15 @@ pub(crate) fn check_listing(listed: &[String], shown: &str, options: &Options) -
     }
 }
 
+fn disk_of(dir: &Path, options: &Options) -> Arc<dyn Disk> {
+    Arc::new(match options.reads {
+        Reads::Mapped => OsDisk::new(dir),
+        Reads::Positional => OsDisk::without_maps(dir),
+    })
+}
+
 fn no_store(shown: &str) -> Error {
-    let what = format!("there is no store in {shown}, and Options::create is false");
+    let what = format!("there is no store in {shown}, and it is not to be made");
     Error::new(ErrorKind::NotFound, what)
 }
 

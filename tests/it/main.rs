@@ -15,6 +15,7 @@ mod merge;
 mod model;
 mod open;
 mod ordered;
+mod read_only;
 mod snapshot;
 mod support;
 mod swap;

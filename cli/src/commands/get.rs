@@ -37,7 +37,7 @@ struct EntryJson<'a> {
 
 pub(crate) fn run(args: &GetArgs, output: &mut Output) -> Result<Exit, Failure> {
     let key = bytes_arg::parse(&args.key, args.keyspace.hex)?;
-    let store = opening::visit(&args.store)?;
+    let store = opening::read(&args.store)?;
     let keyspace = opening::existing_keyspace(&store, &args.keyspace.keyspace)?;
     let Some(entry) = keyspace.entry(&key)? else {
         let (key, name) = (human::printable_start(&key, 200), keyspace.name());

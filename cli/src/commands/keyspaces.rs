@@ -15,7 +15,7 @@ pub(crate) struct KeyspacesArgs {
 }
 
 pub(crate) fn run(args: &KeyspacesArgs, output: &mut Output) -> Result<Exit, Failure> {
-    let store = opening::visit(&args.store)?;
+    let store = opening::read(&args.store)?;
     let infos = store.keyspaces();
     if output.is_json() {
         for info in &infos {

@@ -60,7 +60,7 @@ pub(crate) fn run(args: &ListArgs, output: &mut Output) -> Result<Exit, Failure>
         None => Ok(None),
     };
     let (prefix, from, to) = (key(&args.prefix)?, key(&args.from)?, key(&args.to)?);
-    let store = opening::visit(&args.store)?;
+    let store = opening::read(&args.store)?;
     let keyspace = opening::existing_keyspace(&store, &args.keyspace.keyspace)?;
     let mut entries = Readable::of(entries(&keyspace, prefix, from, to, args.reverse)?);
     for _ in 0..args.limit.unwrap_or(usize::MAX) {

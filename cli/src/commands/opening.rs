@@ -1,4 +1,4 @@
-//! How commands open stores and keyspaces: reading ones create nothing, and whatever open found wrong
+//! How commands open stores and keyspaces: reading ones write nothing, and whatever open found wrong
 //! is said on standard error.
 //!
 //! It must never know what a command does with the store.
@@ -13,6 +13,18 @@ use crate::human;
 use crate::output;
 use crate::progress::{Count, Progress};
 use crate::reports;
+
+/// Opens an existing store for reading alone, beside whoever writes to it: no lock, no repair, and a
+/// checkpoint stays one. To believe the clock is a write.
+pub(super) fn read(args: &StoreArgs) -> Result<Store, Failure> {
+    if args.confirm_clock {
+        return visit(args);
+    }
+    let options = with_missing_and_progress(args, Options::default());
+    let store = opened(args, Store::open_read_only(&args.dir, options))?;
+    tell_what_open_found(&store);
+    Ok(store)
+}
 
 /// Opens an existing store for a short visit: nothing runs in the background.
 pub(super) fn visit(args: &StoreArgs) -> Result<Store, Failure> {
@@ -70,21 +82,23 @@ pub(super) fn keyspace_or_create(
     }
 }
 
-fn open(args: &StoreArgs, options: Options) -> Result<Store, Failure> {
+fn with_missing_and_progress(args: &StoreArgs, options: Options) -> Options {
     let missing = match args.accept_missing_segments {
         true => Missing::Accept,
         false => Missing::Refuse,
     };
     let bar = Mutex::new(Progress::new("opening", Count::Bytes, 0));
-    let options = options
+    options
         .missing_segments(missing)
         .open_progress(move |progress| {
             bar.lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .follow(&progress);
-        });
-    let opened = Store::open(&args.dir, options);
-    let store = opened.map_err(|error| match error.kind() {
+        })
+}
+
+fn opened(args: &StoreArgs, store: peercask::Result<Store>) -> Result<Store, Failure> {
+    store.map_err(|error| match error.kind() {
         ErrorKind::NotFound => {
             let dir = args.dir.display();
             let message =
@@ -92,7 +106,12 @@ fn open(args: &StoreArgs, options: Options) -> Result<Store, Failure> {
             Failure::new(Exit::NotFoundOrWrong, message)
         }
         _ => error.into(),
-    })?;
+    })
+}
+
+fn open(args: &StoreArgs, options: Options) -> Result<Store, Failure> {
+    let options = with_missing_and_progress(args, options);
+    let store = opened(args, Store::open(&args.dir, options))?;
     if args.confirm_clock {
         store.confirm_clock()?;
     }
@@ -102,7 +121,9 @@ fn open(args: &StoreArgs, options: Options) -> Result<Store, Failure> {
 
 fn tell_what_open_found(store: &Store) {
     let recovery = store.recovery();
-    for cut in &recovery.cut {
+    // Who only reads cuts nothing, and a living writer's last record may be half written.
+    let cuts = recovery.cut.iter().filter(|_| !store.is_read_only());
+    for cut in cuts {
         output::note(reports::cut_line(cut));
     }
     for damage in &recovery.damage {

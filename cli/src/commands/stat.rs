@@ -50,7 +50,7 @@ struct StatJson<'a> {
 }
 
 pub(crate) fn run(args: &StatArgs, output: &mut Output) -> Result<Exit, Failure> {
-    let store = opening::visit(&args.store)?;
+    let store = opening::read(&args.store)?;
     let (stats, keyspaces) = (store.stats(), store.keyspaces());
     if output.is_json() {
         output.object(&stat_json(&store, &stats, &keyspaces))?;

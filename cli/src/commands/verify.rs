@@ -17,7 +17,7 @@ pub(crate) struct VerifyArgs {
 }
 
 pub(crate) fn run(args: &VerifyArgs, output: &mut Output) -> Result<Exit, Failure> {
-    let store = opening::visit(&args.store)?;
+    let store = opening::read(&args.store)?;
     let mut progress = Progress::new("verifying", Count::Bytes, 0);
     let report = store.verify(&mut |done| progress.follow(&done))?;
     drop(progress);

@@ -175,7 +175,7 @@ fn open_output(merger: &Merger<'_>, output: &Output) -> Result<Arc<Segment>> {
             slot,
             disk: log.disk.clone(),
             file,
-            map_len: output.summary.data_len,
+            map_len: Some(output.summary.data_len),
             written: output.summary.data_len,
             sealed: Some(sealed),
         })

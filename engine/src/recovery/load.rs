@@ -3,11 +3,12 @@
 
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Mutex, PoisonError};
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use super::files::Source;
 use crate::disk::bytes::FileBytes;
-use crate::disk::{Disk, DiskFile, How};
+use crate::disk::{Disk, DiskFile, How, read_full_at};
 use crate::error::{Error, Result};
 use crate::options::Options;
 use crate::report::Progress;
@@ -88,11 +89,12 @@ pub(super) fn all(
     manifest: &Manifest,
     sources: Vec<Source>,
     options: &Options,
+    only_reads: bool,
     report: &mut RecoveryReport,
 ) -> Result<Vec<Loaded>> {
     let progress = OpenProgress::new(disk, &sources, options);
     let loaded = in_parallel(&sources, options.threads(), |source| {
-        let loaded = one(disk, manifest, source);
+        let loaded = one(disk, manifest, source, only_reads);
         progress.add(disk, source);
         loaded
     });
@@ -180,7 +182,13 @@ pub(super) fn in_parallel<T: Sync, R: Send>(
     done.into_iter().map(|(_, answer)| answer).collect()
 }
 
-fn one(disk: &dyn Disk, manifest: &Manifest, source: &Source) -> Result<Loaded> {
+/// One of them; with `only_reads` its file is not even synced.
+pub(super) fn one(
+    disk: &dyn Disk,
+    manifest: &Manifest,
+    source: &Source,
+    only_reads: bool,
+) -> Result<Loaded> {
     let mut loaded = Loaded::unsealed(source.header.clone());
     loaded.listed_sealed = source.entry.is_some();
     match &source.entry {
@@ -202,7 +210,7 @@ fn one(disk: &dyn Disk, manifest: &Manifest, source: &Source) -> Result<Loaded> 
                 )?;
             }
         }
-        None => scan_unsealed(disk, &mut loaded)?,
+        None => scan_unsealed(disk, &mut loaded, only_reads)?,
     }
     Ok(loaded)
 }
@@ -238,7 +246,11 @@ pub(super) fn build_hint(
     loaded: &mut Loaded,
     data_end: u64,
 ) -> Result<()> {
-    let bytes = read_segment(disk, &loaded.name)?.1;
+    let bytes = match loaded.listed_sealed {
+        true => read_segment(disk, &loaded.name)?.1,
+        // Its end may be cut off by a living writer while it is read.
+        false => read_unmapped(disk, &loaded.name)?.1,
+    };
     let Hinted {
         bytes: hint,
         summary,
@@ -262,8 +274,13 @@ pub(super) fn build_hint(
 
 /// Scans a segment that may end anywhere. What counts is the device's copy, not what a failed
 /// sync may have left in the cache: so the file is synced and the cache dropped first.
-fn scan_unsealed(disk: &dyn Disk, loaded: &mut Loaded) -> Result<()> {
-    let (file, bytes) = {
+///
+/// One that is only read may belong to a living writer, whose cache is the truth. It is read by
+/// position, since what is behind its records may be cut off while it is looked at.
+fn scan_unsealed(disk: &dyn Disk, loaded: &mut Loaded, only_reads: bool) -> Result<()> {
+    let (file, bytes) = if only_reads {
+        read_unmapped(disk, &loaded.name)?
+    } else {
         let failed = |e| Error::io("sync the segment", &loaded.name, e);
         let file = disk.open(&loaded.name, How::Write).map_err(failed)?;
         file.sync_data().map_err(failed)?;
@@ -314,17 +331,33 @@ fn read_segment(disk: &dyn Disk, name: &str) -> Result<(Arc<dyn DiskFile>, FileB
     Ok((file, bytes))
 }
 
-/// Opens every loaded segment and puts it into the table, with its hint beside it.
+/// The file and a copy of its bytes.
+fn read_unmapped(disk: &dyn Disk, name: &str) -> Result<(Arc<dyn DiskFile>, FileBytes)> {
+    let failed = |e| Error::io("read the segment", name, e);
+    let file = disk.open(name, How::Read).map_err(failed)?;
+    let len = file.len().map_err(failed)?;
+    let len = usize::try_from(len).map_err(|_| failed(ErrorKind::OutOfMemory.into()))?;
+    let mut bytes = vec![0; len];
+    let n = read_full_at(&*file, &mut bytes, 0).map_err(failed)?;
+    bytes.truncate(n);
+    Ok((file, FileBytes::Read(bytes)))
+}
+
+/// Opens every loaded segment and puts it into the table, with its hint beside it. With
+/// `only_reads` what is not listed as sealed may still grow.
 pub(super) fn into_table(
     disk: &Arc<dyn Disk>,
     table: &Table,
     loaded: Vec<Loaded>,
+    only_reads: bool,
 ) -> Result<Vec<(Arc<Segment>, Hint<HintBytes>)>> {
     let mut segments = Vec::with_capacity(loaded.len());
     for loaded in loaded {
         let Some(hint) = loaded.hint else { continue };
         let file = disk.open(&loaded.name, How::Read);
         let file = file.map_err(|e| Error::io("open the segment", &loaded.name, e))?;
+        let data_len = loaded.summary.data_len;
+        let is_tail = only_reads && !loaded.listed_sealed;
         let sealed = Sealed {
             summary: loaded.summary,
             file_len: loaded.file_len,
@@ -335,9 +368,9 @@ pub(super) fn into_table(
                 slot,
                 disk: disk.clone(),
                 file,
-                map_len: loaded.summary.data_len,
-                written: loaded.summary.data_len,
-                sealed: Some(sealed),
+                map_len: (!is_tail).then_some(data_len),
+                written: data_len,
+                sealed: (!is_tail).then_some(sealed),
             })
         })?;
         segment

@@ -5,12 +5,16 @@
 
 mod files;
 mod fill;
+mod follow;
 mod load;
 mod rebuild;
 mod repair;
 mod tail;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+pub(crate) use follow::{Follower, refresh};
 
 use crate::checkpoint;
 use crate::clock::{Stopwatch, StoreClock};
@@ -22,6 +26,7 @@ use crate::report::RecoveryReport;
 use crate::segment::base::{Base, BaseStart};
 use crate::segment::catalog::{self, Catalog};
 use crate::segment::keyspace_entry::KeyspaceEntry;
+use crate::segment::location::SegmentId;
 use crate::segment::log::Log;
 use crate::segment::manifest::Manifest;
 use crate::segment::names;
@@ -71,15 +76,16 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Options) -> Result<Recovered>
             rebuild::manifest(&**disk, &listing)?
         }
     };
-    let log = build(
+    let built = build(
         disk,
         options,
         manifest,
         &listing,
+        false,
         &mut report,
         &mut must_write,
     )?;
-    let mut recovered = log;
+    let mut recovered = built.0;
     recovered.report = RecoveryReport {
         elapsed: watch.elapsed(),
         ..report
@@ -99,6 +105,77 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Options) -> Result<Recovered>
         "opened"
     );
     Ok(recovered)
+}
+
+/// Opens the store on `disk` for reading alone, as recovery would leave it; a writer may be at
+/// work on it all the while. Nothing is written, no lock is taken.
+///
+/// # Errors
+/// `NotFound` if there is no store; else as [`open`].
+pub(crate) fn open_read_only(
+    disk: &Arc<dyn Disk>,
+    options: &Options,
+) -> Result<(Recovered, Follower)> {
+    let mut tried = None;
+    for _ in 0..follow::TURNS_MAX {
+        let generation = follow::manifest_now(&**disk)?.map(|manifest| manifest.generation);
+        match read(disk, options) {
+            // Merge took a file away, or a manifest is younger than the listing: look again.
+            Err(error)
+                if tried != Some(generation)
+                    && matches!(error.kind(), ErrorKind::Io | ErrorKind::Corrupted) =>
+            {
+                tried = Some(generation);
+            }
+            other => return other,
+        }
+    }
+    let what = "the store changes faster than it can be read; try again";
+    Err(Error::new(ErrorKind::Conflict, what))
+}
+
+/// One look at the files. The manifest is read before the names are listed, so that everything it
+/// lists should be there.
+fn read(disk: &Arc<dyn Disk>, options: &Options) -> Result<(Recovered, Follower)> {
+    let watch = Stopwatch::start();
+    let mut report = RecoveryReport::default();
+    let manifests = files::list(&**disk, &mut report)?.manifests;
+    let found = catalog::read(&**disk, &manifests)?;
+    report = RecoveryReport::default();
+    let listing = files::list(&**disk, &mut report)?;
+    for (file, fault) in &found.damaged {
+        let what = format!("this copy of the manifest does not hold: {fault}");
+        let damage = crate::report::Damage::at(file, 0, 0, what);
+        report.damage.push(damage);
+    }
+    let manifest = match found.manifest {
+        Some(manifest) => manifest,
+        None if found.damaged.is_empty() && listing.is_checkpoint => {
+            return Err(checkpoint::unfinished("this directory"));
+        }
+        None if found.damaged.is_empty() && listing.segments.is_empty() => {
+            let what = "there is no store in this directory";
+            return Err(Error::new(ErrorKind::NotFound, what));
+        }
+        None => {
+            report.manifest_rebuilt = true;
+            rebuild::manifest(&**disk, &listing)?
+        }
+    };
+    let (mut recovered, follower) = build(
+        disk,
+        options,
+        manifest,
+        &listing,
+        true,
+        &mut report,
+        &mut false,
+    )?;
+    recovered.report = RecoveryReport {
+        elapsed: watch.elapsed(),
+        ..report
+    };
+    Ok((recovered, follower))
 }
 
 /// Brings what recovery decided into the manifest. A full disk does not keep the store from
@@ -141,16 +218,21 @@ fn build(
     options: &Options,
     manifest: Manifest,
     listing: &files::Listing,
+    only_reads: bool,
     report: &mut RecoveryReport,
     must_write: &mut bool,
-) -> Result<Recovered> {
+) -> Result<(Recovered, Follower)> {
     let sources = files::choose(&**disk, &manifest, listing, options, report)?;
-    let settled = files::remove_leftovers(&**disk, &manifest, listing, &sources, report)?;
-    let mut loaded = load::all(&**disk, &manifest, sources, options, report)?;
+    let settled =
+        !only_reads && files::remove_leftovers(&**disk, &manifest, listing, &sources, report)?;
+    let mut loaded = load::all(&**disk, &manifest, sources, options, only_reads, report)?;
     let end = tail::find_end(&manifest, &mut loaded, report);
     let unclean = is_unclean(&manifest, &loaded) || listing.is_checkpoint;
     *must_write |= unclean || report.manifest_rebuilt || settled;
-    let empty = repair::end_of_log(&**disk, &mut loaded, report)?;
+    let empty = match only_reads {
+        true => repair::leave_out_empty(&mut loaded),
+        false => repair::end_of_log(&**disk, &mut loaded, report)?,
+    };
     for segment in loaded.iter_mut().filter(|segment| segment.hint.is_none()) {
         let data_end = segment.summary.data_len;
         load::build_hint(
@@ -165,7 +247,23 @@ fn build(
     let keyspaces = rebuild::with_unknown_keyspaces(&manifest, &loaded, report);
     let numbers = Numbers::after(&manifest, listing, &loaded, &end, unclean);
     let table = Table::new();
-    let segments = load::into_table(disk, &table, loaded)?;
+    let tails: BTreeMap<SegmentId, Option<u64>> = loaded
+        .iter()
+        .filter(|segment| !segment.listed_sealed)
+        .map(|segment| {
+            let summary = &segment.summary;
+            (
+                segment.header.id,
+                (summary.records > 0).then_some(summary.max_seq),
+            )
+        })
+        .collect();
+    let segments = load::into_table(disk, &table, loaded, only_reads)?;
+    let mut follower = Follower::new(end.last_seq);
+    for (segment, _) in &segments {
+        let tail = tails.get(&segment.header.id);
+        follower.knows(segment, tail.is_some(), tail.copied().flatten());
+    }
     let spaces = spaces_of(&keyspaces, &manifest);
     fill::keydirs(&spaces, &segments, options.threads());
     report.segments = segments.len() as u64;
@@ -185,6 +283,7 @@ fn build(
         segment_bytes: options.segment_bytes,
         buffer_bytes: options.buffer_bytes,
         reserve_bytes: options.reserve_bytes,
+        only_reads,
     });
     let catalog = Catalog {
         generation: manifest.generation,
@@ -199,12 +298,13 @@ fn build(
         replaced: empty,
     };
     *must_write |= report.created;
-    Ok(Recovered {
+    let recovered = Recovered {
         log: Log::new(base, Writer::new(end.last_seq, numbers.next_seq), catalog),
         spaces,
         clock: StoreClock::new(options.clock.clone(), numbers.time_ms),
         report: RecoveryReport::default(),
-    })
+    };
+    Ok((recovered, follower))
 }
 
 /// Whether the log did not end with a clean close.

@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::disk::{Disk, How};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::feed::Feed;
 use crate::options::Durability;
 use crate::segment::format::{SECRET_LEN, STORE_ID_LEN};
@@ -29,6 +29,8 @@ pub(crate) struct Base {
     pub(crate) reserve_bytes: u64,
     pub(crate) store_id: [u8; STORE_ID_LEN],
     pub(crate) secret: [u8; SECRET_LEN],
+    /// Opened for reading alone.
+    pub(crate) only_reads: bool,
     /// What footers repeat of the catalog; a leaf lock, held for a clone.
     keyspaces: RwLock<Arc<Vec<KeyspaceEntry>>>,
     next_segment: AtomicU64,
@@ -59,6 +61,7 @@ pub(crate) struct BaseStart {
     pub(crate) segment_bytes: u64,
     pub(crate) buffer_bytes: usize,
     pub(crate) reserve_bytes: u64,
+    pub(crate) only_reads: bool,
 }
 
 impl Base {
@@ -72,6 +75,7 @@ impl Base {
             reserve_bytes: start.reserve_bytes,
             store_id: start.store_id,
             secret: start.secret,
+            only_reads: start.only_reads,
             keyspaces: RwLock::new(Arc::new(start.keyspaces)),
             next_segment: AtomicU64::new(start.next_segment),
             written_seq: AtomicU64::new(start.synced_seq),
@@ -166,7 +170,17 @@ impl Base {
         self.poison.get()
     }
 
+    /// Whether it takes writes at all.
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        if self.only_reads {
+            let what = "the store was opened for reading alone; open it with Store::open to write";
+            return Err(Error::new(ErrorKind::ReadOnly, what));
+        }
+        Ok(())
+    }
+
     pub(crate) fn check_healthy(&self) -> Result<()> {
+        self.check_writable()?;
         match self.poison.get() {
             Some(cause) => Err(Error::poisoned_by(cause)),
             None => Ok(()),

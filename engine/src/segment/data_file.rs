@@ -137,8 +137,9 @@ pub(crate) struct Parts {
     pub(crate) slot: u16,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) file: Arc<dyn DiskFile>,
-    /// How long the map is to be: the data, or all that may be appended.
-    pub(crate) map_len: u64,
+    /// How long the map is to be: the data, or all that may be appended. `None` where the file may
+    /// lose bytes beneath a map, since another process appends to it.
+    pub(crate) map_len: Option<u64>,
     pub(crate) written: u64,
     pub(crate) sealed: Option<Sealed>,
 }
@@ -146,7 +147,10 @@ pub(crate) struct Parts {
 impl Segment {
     pub(crate) fn new(parts: Parts) -> Result<Segment> {
         let name = names::segment(parts.header.id);
-        let map = parts.file.map(parts.map_len.max(wide(RECORDS_START)));
+        let map = match parts.map_len {
+            Some(len) => parts.file.map(len.max(wide(RECORDS_START))),
+            None => Ok(None),
+        };
         let map = map.map_err(|e| Error::io("map the segment", &name, e))?;
         let sealed = parts.sealed;
         let expires = sealed.is_none_or(|s| s.summary.min_expiry != NEVER);

@@ -104,6 +104,7 @@ impl Log {
 
     /// Brings everything appended so far to the device.
     pub(crate) fn sync_all(&self) -> Result<()> {
+        self.check_writable()?;
         let seq = self.writer_for_close().last_seq();
         self.sync_until(seq)
     }

@@ -93,6 +93,11 @@ impl Writer {
         self.last_seq
     }
 
+    /// A reader has come up to here; for its statistics.
+    pub(crate) fn note_read(&mut self, last_seq: u64) {
+        self.last_seq = last_seq;
+    }
+
     /// The highest seq that anybody may have seen.
     pub(crate) fn last_given_seq(&self) -> u64 {
         self.next_seq - 1
@@ -334,7 +339,7 @@ impl Writer {
                 slot,
                 disk: log.disk.clone(),
                 file: file.clone(),
-                map_len: capacity,
+                map_len: Some(capacity),
                 written: wide(RECORDS_START),
                 sealed: None,
             })

@@ -91,15 +91,33 @@ fn a_locked_store_is_told_apart_by_its_exit_code() {
         .keyspace("default", KeyspaceOptions::ordered())
         .expect("the keyspace is there");
     for (command, args) in [
-        ("get", &["apple"][..]),
-        ("put", &["k", "v"]),
-        ("stat", &[]),
+        ("put", &["k", "v"][..]),
+        ("del", &["apple"]),
         ("merge", &[]),
+        ("checkpoint", &["nowhere"]),
     ] {
         room.run(command, args).fails_with(3, "");
     }
     store.close().expect("the store closes");
-    room.run("get", &["apple"]).ends_with(0);
+    room.run("put", &["k", "v"]).ends_with(0);
+}
+
+#[test]
+fn reading_commands_read_beside_a_writer_and_write_nothing() {
+    let room = Room::with_records(&FRUIT);
+    let store = Store::open(room.path("store"), Options::default()).expect("the store opens");
+    let default = store.existing_keyspace("default").expect("there");
+    default.put("damson", "blue").expect("put");
+    let before = crate::support::image(&room.path("store"));
+    assert_eq!(room.run("get", &["damson"]).ends_with(0).out, b"blue");
+    assert_eq!(room.run("list", &[]).ends_with(0).lines().len(), 5);
+    assert_eq!(room.run("export", &[]).ends_with(0).lines().len(), 5);
+    for command in ["keyspaces", "stat", "verify", "dump"] {
+        room.run(command, &[]).ends_with(0);
+    }
+    let after = crate::support::image(&room.path("store"));
+    assert!(before == after, "something was written");
+    store.close().expect("the store closes");
 }
 
 #[test]

@@ -66,7 +66,7 @@ impl Exported {
 }
 
 pub(crate) fn run(args: &ExportArgs, output: &mut Output) -> Result<Exit, Failure> {
-    let store = opening::visit(&args.store)?;
+    let store = opening::read(&args.store)?;
     interrupt::watch()?;
     let exported = match (&args.tree, &args.output) {
         (Some(tree), _) => {

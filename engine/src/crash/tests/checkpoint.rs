@@ -28,14 +28,14 @@ struct Allowed {
 
 /// How much a crash takes.
 #[derive(Clone, Copy, Debug)]
-enum Loss {
+pub(super) enum Loss {
     Everything,
     Nothing,
     Some,
 }
 
 /// One of the disks that a crash at `state` may leave.
-fn after(state: &State, dice: &mut Dice, loss: Loss) -> SimDisk {
+pub(super) fn after(state: &State, dice: &mut Dice, loss: Loss) -> SimDisk {
     let slots = Slots::of(state);
     let cut = match loss {
         Loss::Everything => slots.nothing_kept(),
@@ -45,11 +45,11 @@ fn after(state: &State, dice: &mut Dice, loss: Loss) -> SimDisk {
     SimDisk::with_state(state.after(&cut), dice.next(), 1_700_000_000_000)
 }
 
-fn open(disk: &SimDisk) -> Result<Store> {
+pub(super) fn open(disk: &SimDisk) -> Result<Store> {
     Store::open_on(disk, options())
 }
 
-fn content_of(store: &Store) -> Content {
+pub(super) fn content_of(store: &Store) -> Content {
     content(store).expect("readable")
 }
 
@@ -131,7 +131,7 @@ fn explore(disk: &SimDisk, seed: u64, allowed: Allowed, work: impl FnOnce()) -> 
 }
 
 /// Some puts and deletes, all of them durable.
-fn write(store: &Store, dice: &mut Dice, count: usize) {
+pub(super) fn write(store: &Store, dice: &mut Dice, count: usize) {
     let spaces = [0, 1].map(|space| keyspace(store, space).expect("made"));
     for _ in 0..count {
         let (space, key) = (

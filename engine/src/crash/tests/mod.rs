@@ -6,6 +6,7 @@
 mod checkpoint;
 mod full_disk;
 mod mutants;
+mod reader;
 mod workloads;
 
 /// How many times the usual budget.

@@ -1,0 +1,541 @@
+//! A reader that follows a store another process writes: what was appended, rotated and merged
+//! since is brought into its table and keydirs. It reads alone, and by seq: whatever it meets
+//! twice, or in another file than before, counts once.
+//!
+//! The manifest is read before the files that it lists, and these before the tails: so whatever a
+//! merge left out of a file that is read here, its newer version is in one that is read later.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::files;
+use super::load::{self, HintBytes};
+use crate::disk::{Disk, DiskFile, How, read_full_at};
+use crate::error::{Error, ErrorKind, Result};
+use crate::keydir::space::{Space, Spaces};
+use crate::lookup;
+use crate::options::Options;
+use crate::report::RecoveryReport;
+use crate::segment::catalog;
+use crate::segment::data_file::{Parts, Segment};
+use crate::segment::format::{RECORDS_START, wide};
+use crate::segment::header::SegmentHeader;
+use crate::segment::hint_file::Hint;
+use crate::segment::key_hash::key_hash;
+use crate::segment::location::{KeyspaceId, Location, SegmentId};
+use crate::segment::log::Log;
+use crate::segment::manifest::Manifest;
+use crate::segment::names;
+use crate::segment::record::{self, RecordFault, RecordKind};
+use crate::segment::scan::{Scan, ScanItem, ScanOptions};
+
+/// How often a turn starts again because the manifest moved on while it read.
+pub(super) const TURNS_MAX: usize = 100;
+/// Read at first of what may have been appended; doubled while it is not enough.
+const FIRST_READ_LEN: usize = 64 << 10;
+
+/// How far a reader has come.
+pub(crate) struct Follower {
+    /// Everything up to here is in its keydirs.
+    last_seq: u64,
+    /// Sealed segments in its table.
+    known: BTreeSet<SegmentId>,
+    tails: BTreeMap<SegmentId, Tail>,
+}
+
+/// A segment that may still grow. It is read by position: what is behind its records may go.
+#[derive(Clone)]
+struct Tail {
+    segment: Arc<Segment>,
+    /// Up to where its records are known.
+    at: u64,
+    /// The last seq among these.
+    last_seq: Option<u64>,
+}
+
+/// A record that the reader does not have yet.
+struct Fresh {
+    seq: u64,
+    segment: Arc<Segment>,
+    offset: u64,
+}
+
+type Loaded = (Arc<Segment>, Hint<HintBytes>);
+
+/// What a turn found, before anything is changed by it.
+struct Turn {
+    manifest: Manifest,
+    sealed: Vec<Loaded>,
+    tails: BTreeMap<SegmentId, Tail>,
+    fresh: Vec<Fresh>,
+    last_seq: u64,
+}
+
+impl Follower {
+    pub(super) fn new(last_seq: u64) -> Follower {
+        Follower {
+            last_seq,
+            known: BTreeSet::new(),
+            tails: BTreeMap::new(),
+        }
+    }
+
+    /// A segment that was loaded when the reader opened; `is_tail` if it may grow.
+    pub(super) fn knows(&mut self, segment: &Arc<Segment>, is_tail: bool, last_seq: Option<u64>) {
+        let id = segment.header.id;
+        if is_tail {
+            let tail = Tail {
+                segment: segment.clone(),
+                at: segment.written(),
+                last_seq,
+            };
+            self.tails.insert(id, tail);
+        } else {
+            self.known.insert(id);
+        }
+    }
+}
+
+impl Turn {
+    /// A segment that was sealed and merged since the last look: what counted in it is elsewhere.
+    fn forget_merged_tails(&mut self) {
+        let entries = &self.manifest.segments;
+        let next = self.manifest.next_segment;
+        let listed = |id: &SegmentId| entries.iter().any(|entry| entry.header.id == *id);
+        self.tails.retain(|id, _| id.0 >= next || listed(id));
+    }
+}
+
+/// The manifest as it is now, if there is one.
+pub(super) fn manifest_now(disk: &dyn Disk) -> Result<Option<Manifest>> {
+    let mut unused = RecoveryReport::default();
+    let listing = files::list(disk, &mut unused)?;
+    Ok(catalog::read(disk, &listing.manifests)?.manifest)
+}
+
+/// Brings `log` and `spaces` to what is in the files now; true if there was something new.
+///
+/// # Errors
+/// `Conflict` if records that were seen are gone: a writer that failed, or that recovered from a
+/// crash, took them back; open again. `Corrupted`, `Io`: nothing is lost, try again or open again.
+pub(crate) fn refresh(
+    log: &Log,
+    spaces: &Spaces,
+    options: &Options,
+    follower: &mut Follower,
+) -> Result<bool> {
+    let mut tried = None;
+    for _ in 0..TURNS_MAX {
+        let Some(manifest) = manifest_now(&*log.disk)? else {
+            let what = "the store that was opened is not there any more";
+            return Err(Error::new(ErrorKind::NotFound, what));
+        };
+        if manifest.store_id != log.store_id {
+            let what = "another store took the place of the one that was opened; open it again";
+            return Err(Error::new(ErrorKind::Conflict, what));
+        }
+        let generation = manifest.generation;
+        let mut added = Vec::new();
+        match look(log, manifest, options, follower, &mut added) {
+            Ok(Some(turn)) => return apply(log, spaces, follower, turn),
+            // A keyspace is younger than the manifest: the next one has it.
+            Ok(None) => log.table.remove(&added),
+            Err(error) => {
+                log.table.remove(&added);
+                let moved = tried != Some(generation);
+                if !(moved && matches!(error.kind(), ErrorKind::Io | ErrorKind::Corrupted)) {
+                    return Err(error);
+                }
+            }
+        }
+        tried = Some(generation);
+    }
+    let what = "the store changes faster than it can be read; try again";
+    Err(Error::new(ErrorKind::Conflict, what))
+}
+
+/// Reads what is new. Segments go into the table, where nothing leads to them yet.
+fn look(
+    log: &Log,
+    manifest: Manifest,
+    options: &Options,
+    follower: &Follower,
+    added: &mut Vec<Arc<Segment>>,
+) -> Result<Option<Turn>> {
+    let disk = &*log.disk;
+    let mut unused = RecoveryReport::default();
+    let mut listing = files::list(disk, &mut unused)?;
+    let is_new = |id: &SegmentId| !follower.known.contains(id);
+    listing.segments.retain(is_new);
+    let mut unseen = manifest.clone();
+    unseen.segments.retain(|entry| is_new(&entry.header.id));
+    let mut turn = Turn {
+        sealed: Vec::new(),
+        tails: follower.tails.clone(),
+        fresh: Vec::new(),
+        last_seq: follower.last_seq,
+        manifest,
+    };
+    turn.forget_merged_tails();
+    for source in files::choose(disk, &unseen, &listing, options, &mut unused)? {
+        let id = source.header.id;
+        if source.entry.is_some() {
+            let loaded = load::one(disk, &turn.manifest, &source, true)?;
+            let data_len = loaded.summary.data_len;
+            if turn
+                .tails
+                .remove(&id)
+                .is_some_and(|tail| tail.at > data_len)
+            {
+                return Err(taken_back());
+            }
+            turn.last_seq = turn.last_seq.max(loaded.summary.max_seq);
+            for (segment, hint) in load::into_table(&log.disk, &log.table, vec![loaded], true)? {
+                added.push(segment.clone());
+                turn.sealed.push((segment, hint));
+            }
+        } else if !turn.tails.contains_key(&id) {
+            let segment = begin_tail(log, source.header)?;
+            added.push(segment.clone());
+            let tail = Tail {
+                segment,
+                at: wide(RECORDS_START),
+                last_seq: None,
+            };
+            turn.tails.insert(id, tail);
+        }
+    }
+    for (segment, hint) in &turn.sealed {
+        for section in 0..hint.sections().len() {
+            let rows = hint.rows(section).filter(|row| row.seq > follower.last_seq);
+            turn.fresh.extend(rows.map(|row| Fresh {
+                seq: row.seq,
+                segment: segment.clone(),
+                offset: u64::from(row.offset),
+            }));
+        }
+    }
+    let known_keyspaces = read_tails(&mut turn, follower.last_seq)?;
+    Ok(known_keyspaces.then_some(turn))
+}
+
+fn taken_back() -> Error {
+    let what = "records that were read are not in the log any more, since their writer failed or \
+                recovered from a crash; open the store again";
+    Error::new(ErrorKind::Conflict, what)
+}
+
+fn begin_tail(log: &Log, header: SegmentHeader) -> Result<Arc<Segment>> {
+    let name = names::segment(header.id);
+    let file = log.disk.open(&name, How::Read);
+    let file = file.map_err(|e| Error::io("open the segment", &name, e))?;
+    log.table.add(|slot| {
+        Segment::new(Parts {
+            header,
+            slot,
+            disk: log.disk.clone(),
+            file,
+            map_len: None,
+            written: wide(RECORDS_START),
+            sealed: None,
+        })
+    })
+}
+
+/// Reads on where the log goes on; a tail that does not join on waits for the one before it. False
+/// if a record is of a keyspace that the manifest does not know yet.
+fn read_tails(turn: &mut Turn, seen: u64) -> Result<bool> {
+    // What the manifest counts on may have been merged away.
+    let mut vouched = turn.manifest.seq_high.max(turn.last_seq);
+    for tail in turn.tails.values_mut() {
+        if tail.last_seq.is_none() {
+            let header = &tail.segment.header;
+            if header.prior_seq <= vouched {
+                turn.last_seq = turn.last_seq.max(header.prior_seq);
+            }
+            if header.prior_seq > turn.last_seq {
+                break;
+            }
+            if header.base_seq <= seen {
+                return Err(taken_back());
+            }
+        }
+        vouched = 0;
+        let mut records = Vec::new();
+        read_tail(tail, &mut records)?;
+        for (keyspace, fresh) in records {
+            if keyspace.0 >= turn.manifest.next_keyspace {
+                return Ok(false);
+            }
+            turn.last_seq = turn.last_seq.max(fresh.seq);
+            turn.fresh.push(fresh);
+        }
+    }
+    Ok(true)
+}
+
+/// The whole records behind what is known of a tail; of a batch all members or none.
+fn read_tail(tail: &mut Tail, records: &mut Vec<(KeyspaceId, Fresh)>) -> Result<()> {
+    let segment = tail.segment.clone();
+    let failed = |e| Error::io("read the segment", &segment.name, e);
+    let file = segment.open_file(How::Read)?;
+    let place = segment.header.place();
+    let (mut at, mut last_seq, mut whole) = (tail.at, tail.last_seq, records.len());
+    let mut buffer = Vec::new();
+    let mut start = at;
+    let mut want = FIRST_READ_LEN;
+    loop {
+        let skip = usize::try_from(at - start).unwrap_or(usize::MAX);
+        let bytes = buffer.get(skip..).unwrap_or_default();
+        let due = last_seq.map_or(segment.header.base_seq, |last| last + 1);
+        match whole_record(bytes, place, at) {
+            Ok(header) if header.fields.seq == due => {
+                let fields = &header.fields;
+                let fresh = Fresh {
+                    seq: due,
+                    segment: segment.clone(),
+                    offset: at,
+                };
+                records.push((fields.keyspace, fresh));
+                at += header.record_len();
+                last_seq = Some(due);
+                if fields.batch_follow == 0 {
+                    (tail.at, tail.last_seq, whole) = (at, last_seq, records.len());
+                }
+            }
+            Err(RecordFault::End) if bytes.len() >= record_end_len() => break,
+            // Not whole yet, or not in the buffer yet.
+            _ => {
+                if bytes.len() >= want {
+                    want = want.saturating_mul(2);
+                }
+                let more = read_from(&*file, at, want).map_err(failed)?;
+                if more.len() <= bytes.len() {
+                    break;
+                }
+                (buffer, start) = (more, at);
+            }
+        }
+    }
+    records.truncate(whole);
+    Ok(())
+}
+
+/// As many bytes as tell the end of the log from a record.
+fn record_end_len() -> usize {
+    crate::segment::format::RECORD_HEADER_LEN_MIN
+}
+
+fn whole_record(
+    bytes: &[u8],
+    place: record::Place,
+    at: u64,
+) -> std::result::Result<record::RecordHeader, RecordFault> {
+    let header = record::decode(bytes, place, at)?;
+    let record = bytes.get(..header.value_range().end);
+    let record = record.ok_or(RecordFault::Truncated)?;
+    if record::value_holds(record, &header, place, at) {
+        Ok(header)
+    } else {
+        Err(RecordFault::Damaged)
+    }
+}
+
+fn read_from(file: &dyn DiskFile, at: u64, len: usize) -> std::io::Result<Vec<u8>> {
+    let rest = usize::try_from(file.len()?.saturating_sub(at)).unwrap_or(usize::MAX);
+    let mut bytes = vec![0; len.min(rest)];
+    let n = read_full_at(file, &mut bytes, at)?;
+    bytes.truncate(n);
+    Ok(bytes)
+}
+
+/// Makes what a turn found visible, in an order in which a reader of this process finds each key
+/// in one place or the other.
+fn apply(log: &Log, spaces: &Spaces, follower: &mut Follower, mut turn: Turn) -> Result<bool> {
+    let changed_spaces = apply_keyspaces(log, spaces, &turn.manifest);
+    for tail in turn.tails.values() {
+        let grown = tail.at.saturating_sub(tail.segment.written());
+        tail.segment.advance_written(grown);
+    }
+    for (segment, hint) in &turn.sealed {
+        move_entries(log, spaces, segment, hint, follower.last_seq);
+    }
+    turn.fresh.sort_unstable_by_key(|fresh| fresh.seq);
+    for fresh in &turn.fresh {
+        apply_record(log, spaces, fresh)?;
+    }
+    let gone = no_longer_listed(log, &turn);
+    for segment in &gone {
+        forget(log, spaces, segment)?;
+    }
+    log.table.remove(&gone);
+    let changed = changed_spaces || !turn.fresh.is_empty();
+    follower.last_seq = turn.last_seq;
+    log.writer_for_close().note_read(turn.last_seq);
+    follower.known = listed_sealed(&turn.manifest);
+    follower.known.retain(|id| !turn.tails.contains_key(id));
+    follower.tails = turn.tails;
+    Ok(changed)
+}
+
+fn listed_sealed(manifest: &Manifest) -> BTreeSet<SegmentId> {
+    let sealed = manifest.segments.iter().filter(|entry| entry.sealed);
+    sealed.map(|entry| entry.header.id).collect()
+}
+
+/// Keyspaces come and go with the manifest.
+fn apply_keyspaces(log: &Log, spaces: &Spaces, manifest: &Manifest) -> bool {
+    let mut changed = false;
+    for space in spaces.all() {
+        if !manifest
+            .keyspaces
+            .iter()
+            .any(|entry| entry.id == space.id())
+        {
+            space.mark_dropped();
+            spaces.remove(&space.entry.name);
+            for segment in log.table.by_id() {
+                segment.drop_keyspace(space.id());
+            }
+            changed = true;
+        }
+    }
+    for entry in &manifest.keyspaces {
+        if spaces.by_id(entry.id).is_none() {
+            spaces.insert(Arc::new(Space::new(entry.clone(), manifest.secret)));
+            changed = true;
+        }
+    }
+    if changed {
+        log.set_keyspace_entries(manifest.keyspaces.clone());
+    }
+    changed
+}
+
+/// Entries of records that were known already lead to where merge or rotation put them.
+fn move_entries(log: &Log, spaces: &Spaces, segment: &Segment, hint: &Hint<HintBytes>, seen: u64) {
+    let slots = log.table.load();
+    for (section, shape) in hint.sections().iter().enumerate() {
+        let Some(space) = spaces.by_id(shape.keyspace()) else {
+            continue;
+        };
+        let known = hint.rows_with_keys(section);
+        let known = known.filter(|(row, _)| row.seq <= seen && row.kind == RecordKind::Put);
+        for (row, key) in known {
+            let key = key.unwrap_or_default();
+            let to = Location {
+                slot: segment.slot,
+                offset: row.offset,
+            };
+            for from in space.keydir.candidates(row.hash, key).iter() {
+                // A seq names one record, wherever it lies.
+                let seq = slots.get(from.slot).map(|held| {
+                    let looked = held.look(u64::from(from.offset), |header, _| header.fields.seq);
+                    looked.unwrap_or(0)
+                });
+                if from != to && seq == Some(row.seq) {
+                    let moved = space.keydir.change(row.hash, key, Some(from), Some(to));
+                    if moved {
+                        segment.add_live(space.id(), row.len, row.expiry);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A record takes its place unless a newer one has it.
+fn apply_record(log: &Log, spaces: &Spaces, fresh: &Fresh) -> Result<()> {
+    let read = fresh
+        .segment
+        .look(fresh.offset, |header, key| (*header, key.to_vec()));
+    let (header, key) = match read {
+        // A damaged record that its hint tells of is left out here; verify names it.
+        Err(error) if error.kind() == ErrorKind::Corrupted => return Ok(()),
+        read => read?,
+    };
+    let Some(space) = spaces.by_id(header.fields.keyspace) else {
+        return Ok(());
+    };
+    let hash = space.hash(&key);
+    let prior = lookup::find_prior(log, &space, hash, &key)?;
+    let newer = |prior: &lookup::Prior| {
+        let found = prior.header.as_ref();
+        found.is_some_and(|found| found.fields.seq >= header.fields.seq)
+    };
+    if prior.as_ref().is_some_and(newer) {
+        return Ok(());
+    }
+    let to = (header.fields.kind == RecordKind::Put).then(|| Location {
+        slot: fresh.segment.slot,
+        offset: u32::try_from(fresh.offset).expect("records start below 4 GiB"),
+    });
+    let from = prior.as_ref().map(|prior| prior.location);
+    if from.is_none() && to.is_none() {
+        return Ok(());
+    }
+    if space.keydir.change(hash, &key, from, to) {
+        fresh.segment.note_live(&header);
+        if let Some(found) = prior.as_ref().and_then(|prior| prior.header) {
+            let slots = log.table.load();
+            if let Some(held) = from.and_then(|from| slots.get(from.slot)) {
+                let fields = &found.fields;
+                held.note_dead(fields.keyspace, found.record_len(), fields.expiry);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Segments of the table that the manifest took out, or that are there anew as sealed ones.
+fn no_longer_listed(log: &Log, turn: &Turn) -> Vec<Arc<Segment>> {
+    let listed = listed_sealed(&turn.manifest);
+    let anew: BTreeMap<SegmentId, u16> = turn
+        .sealed
+        .iter()
+        .map(|(segment, _)| (segment.header.id, segment.slot))
+        .collect();
+    let stays = |segment: &Arc<Segment>| {
+        let id = segment.header.id;
+        match anew.get(&id) {
+            Some(slot) => *slot == segment.slot,
+            None => turn.tails.contains_key(&id) || listed.contains(&id),
+        }
+    };
+    let mut gone = log.table.by_id();
+    gone.retain(|segment| !stays(segment));
+    gone
+}
+
+/// What still leads into a segment that goes was expired, dead or unreadable.
+fn forget(log: &Log, spaces: &Spaces, segment: &Segment) -> Result<()> {
+    let bytes = segment.all_bytes()?;
+    let options = ScanOptions {
+        check_values: false,
+    };
+    for item in Scan::new(bytes.as_ref(), segment.written(), &segment.header, options) {
+        let ScanItem::Record {
+            offset,
+            header,
+            record,
+            ..
+        } = item
+        else {
+            continue;
+        };
+        let id = header.fields.keyspace;
+        if header.fields.kind != RecordKind::Put {
+            continue;
+        }
+        if let Some(space) = spaces.by_id(id) {
+            let key = header.key(record);
+            let from = Location {
+                slot: segment.slot,
+                offset: u32::try_from(offset).expect("records start below 4 GiB"),
+            };
+            let hash = key_hash(&log.secret, id, key);
+            space.keydir.change(hash, key, Some(from), None);
+        }
+    }
+    Ok(())
+}
