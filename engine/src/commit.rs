@@ -19,6 +19,7 @@ use crate::segment::location::Location;
 use crate::segment::log::Log;
 use crate::segment::record::{self, Mark, RecordFields, RecordHeader, RecordKind};
 use crate::segment::writer::{Room, Writer};
+use crate::turn::Touched;
 
 /// One change of one key, as a caller asked for it.
 pub(crate) struct Op<'a> {
@@ -115,7 +116,7 @@ impl<'a> Op<'a> {
         check_there(self.space)
     }
 
-    fn encoded_len_max(&self) -> u64 {
+    pub(crate) fn encoded_len_max(&self) -> u64 {
         wide(RECORD_HEADER_LEN_MAX) + wide(self.key.len()) + wide(self.value().len())
     }
 }
@@ -152,6 +153,16 @@ pub(crate) struct Committer<'a> {
     pub(crate) log: &'a Log,
     pub(crate) clock: &'a StoreClock,
     pub(crate) past: &'a Past,
+    pub(crate) touched: &'a Touched,
+}
+
+/// Who writes.
+#[derive(Clone, Copy)]
+pub(crate) enum Who<'a> {
+    /// What it touches is told to the transaction under way.
+    Plain,
+    /// The transaction under way; asked under the log lock whether it may.
+    Transaction(&'a dyn Fn() -> Result<()>),
 }
 
 /// Applies `ops`, of which no two have one key, together if all `conditions` hold: visible when
@@ -159,6 +170,7 @@ pub(crate) struct Committer<'a> {
 /// apart.
 pub(crate) fn apply(
     with: &Committer<'_>,
+    who: Who<'_>,
     conditions: &[Condition<'_>],
     ops: &[Op<'_>],
     durability: Durability,
@@ -176,6 +188,9 @@ pub(crate) fn apply(
     let mut writer = log.writer()?;
     // Once more under the lock: a drop marks its keyspace before it takes the lock.
     ops.iter().try_for_each(Op::check)?;
+    if let Who::Transaction(may) = who {
+        may()?;
+    }
     for (index, condition) in conditions.iter().enumerate() {
         if let Some(current) = condition.broken_by(log, clock)? {
             return Ok(Outcome {
@@ -204,9 +219,7 @@ pub(crate) fn apply(
         Durability::Kernel | Durability::Device => writer.append_written(log, &headers)?,
     }
     publish(with, &room, &planned, &headers);
-    if log.feed.is_watched() {
-        announce(log, &room, &planned, &headers);
-    }
+    tell(with, who, &room, &planned, &headers);
     Ok(Outcome {
         seq: writer.last_seq(),
         existed,
@@ -341,6 +354,24 @@ fn new_mark(log: &Log, writer: &mut Writer, clock: &StoreClock) -> Option<Mark> 
         synced_seq,
         time_ms: clock.now_ms(),
     })
+}
+
+/// Those who asked to know: the transaction under way, and watchers.
+fn tell(
+    with: &Committer<'_>,
+    who: Who<'_>,
+    room: &Room,
+    planned: &[Planned<'_, '_>],
+    headers: &[RecordHeader],
+) {
+    if matches!(who, Who::Plain) {
+        for Planned { op, .. } in planned {
+            with.touched.note(op.space.id(), op.key);
+        }
+    }
+    if with.log.feed.is_watched() {
+        announce(with.log, room, planned, headers);
+    }
 }
 
 /// Makes the records visible, in log order, and counts what they replace as dead.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::checkpoint;
 use crate::clock::{Stopwatch, StoreClock};
-use crate::commit::{self, Committer, Condition, Op, Outcome};
+use crate::commit::{self, Committer, Condition, Op, Outcome, Who};
 use crate::disk::{Disk, Lock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keydir::space::Spaces;
@@ -22,6 +22,7 @@ use crate::report::{CheckpointReport, MergeReport, Progress, RecoveryReport};
 use crate::segment::hints;
 use crate::segment::log::Log;
 use crate::segment::waiters::{Look, Place};
+use crate::turn::Turns;
 use crate::worker::{Bell, Pause, Worker};
 
 /// Longest time that `Buffered` bytes wait in memory.
@@ -45,6 +46,8 @@ pub(crate) struct Core {
     pub(crate) clock: StoreClock,
     /// What live snapshots still see.
     pub(crate) past: Past,
+    /// Whose turn it is to be the one transaction.
+    pub(crate) turns: Turns,
     pub(crate) recovery: RecoveryReport,
     /// Held by the one merge that runs at a time.
     merging: Mutex<()>,
@@ -108,6 +111,7 @@ impl Core {
             spaces: recovered.spaces,
             clock: recovered.clock,
             past: Past::default(),
+            turns: Turns::default(),
             recovery: recovered.report,
             merging: Mutex::new(()),
             merge_wanted: AtomicBool::new(false),
@@ -139,13 +143,25 @@ impl Core {
         ops: &[Op<'_>],
         durability: Durability,
     ) -> Result<Outcome> {
+        self.apply_as(Who::Plain, conditions, ops, durability)
+    }
+
+    /// As `apply_if`, for whom it may concern.
+    pub(crate) fn apply_as(
+        &self,
+        who: Who<'_>,
+        conditions: &[Condition<'_>],
+        ops: &[Op<'_>],
+        durability: Durability,
+    ) -> Result<Outcome> {
         let rotations = self.log.counters.rotations.get();
         let with = Committer {
             log: &self.log,
             clock: &self.clock,
             past: &self.past,
+            touched: &self.turns.touched,
         };
-        let outcome = commit::apply(&with, conditions, ops, durability)?;
+        let outcome = commit::apply(&with, who, conditions, ops, durability)?;
         self.log.feed.ring();
         if durability != Durability::Device && !self.flusher_rung.swap(true, Ordering::AcqRel) {
             self.flusher.ring();
@@ -487,6 +503,7 @@ impl Core {
         if !self.log.mark_closed() {
             return Ok(());
         }
+        self.turns.close();
         lock(&self.threads).clear();
         let _no_keyspace_is_made = self.keyspace_changes();
         let _no_merge_runs = lock(&self.merging);

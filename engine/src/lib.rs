@@ -132,6 +132,8 @@ mod store;
 mod swap;
 mod sync;
 mod ticket;
+mod transaction;
+mod turn;
 mod value;
 mod verify;
 mod view;
@@ -160,6 +162,7 @@ pub use stats::{KeyspaceInfo, Stats};
 pub use store::Store;
 pub use swap::Swap;
 pub use ticket::Commit;
+pub use transaction::{Begin, Transaction, TransactionIter};
 pub use value::{Entry, Value, ValueReader};
 pub use watch::{Next, Watch, WatchOptions};
 

@@ -35,7 +35,7 @@ use crate::view::View;
 /// [`Store::close`] closes it for all and tells how that went.
 #[derive(Clone)]
 pub struct Store {
-    handle: Arc<Handle>,
+    pub(crate) handle: Arc<Handle>,
 }
 
 impl Store {

@@ -30,7 +30,7 @@ mod chosen {
 
     /// loom has no scopes; recovery, which uses one, does not run under it.
     pub(crate) mod thread {
-        pub(crate) use loom::thread::yield_now;
+        pub(crate) use loom::thread::{ThreadId, current, yield_now};
         pub(crate) use std::thread::scope;
     }
 }

@@ -24,5 +24,6 @@ mod threads;
 mod ticket;
 mod tidy;
 mod torn;
+mod transaction;
 mod values;
 mod watch;
