@@ -108,6 +108,9 @@ mod error;
 mod event;
 mod expected;
 mod feed;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod handle;
 mod history;
 pub mod inspect;
@@ -117,6 +120,8 @@ mod keydir;
 mod keyspace;
 mod lookup;
 mod merge;
+#[cfg(all(test, feature = "loom"))]
+mod models;
 mod mutant;
 mod options;
 mod parker;

@@ -18,7 +18,12 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Entries of a page on average. Pages not split yet hold up to twice as many as those that were.
-const PAGE_ENTRIES: u64 = 2_600;
+/// So few under loom that its model gets to see a split.
+const PAGE_ENTRIES: u64 = if cfg!(all(test, feature = "loom")) {
+    4
+} else {
+    2_600
+};
 /// Chunk `n` holds the cells of pages from 2^(n-1) on, chunk 0 the first: cells never move.
 const CHUNKS: usize = 40;
 
@@ -263,6 +268,11 @@ impl HashKeydir {
 
     pub(crate) fn len(&self) -> u64 {
         self.len.load(Ordering::Relaxed)
+    }
+
+    #[cfg(all(test, feature = "loom"))]
+    pub(crate) fn pages(&self) -> u64 {
+        self.pages.load(Ordering::Relaxed)
     }
 
     pub(crate) fn index_bytes(&self) -> u64 {

@@ -18,7 +18,7 @@ use crate::segment::record::{self, Place, RecordFields, RecordHeader, RecordKind
 use crate::segment::scan::{Scan, ScanItem, ScanOptions};
 
 /// Any bytes as a record, at any place: refused, or equal to what is written again from it.
-pub(crate) fn fuzz_record(bytes: &[u8]) {
+pub fn fuzz_record(bytes: &[u8]) {
     let mut cursor = Cursor::new(bytes);
     let place = Place {
         salt: cursor.u64().unwrap_or(0),
@@ -83,7 +83,7 @@ fn check_record(bytes: &[u8], place: Place, offset: u64) {
 }
 
 /// Any bytes as a hint file: refused, or answering like a plain search through its rows.
-pub(crate) fn fuzz_hint(bytes: &[u8]) {
+pub fn fuzz_hint(bytes: &[u8]) {
     if let Ok((binding, hint)) = Hint::parse_unbound(bytes) {
         check_hint(&binding, &hint);
     }
@@ -148,7 +148,7 @@ fn check_hint<B: AsRef<[u8]>>(binding: &HintBinding, hint: &Hint<B>) {
 
 /// Any bytes as a manifest, as the body of one, and as a footer: refused, or equal to what is
 /// written again from it.
-pub(crate) fn fuzz_manifest(bytes: &[u8]) {
+pub fn fuzz_manifest(bytes: &[u8]) {
     let _ = Manifest::decode(bytes);
     let mut forged = preamble(MANIFEST_MAGIC).to_vec();
     put_u32(&mut forged, u32::try_from(bytes.len()).unwrap_or(u32::MAX));
@@ -164,7 +164,7 @@ pub(crate) fn fuzz_manifest(bytes: &[u8]) {
 
 /// Any bytes as a file name: foreign, or exactly the name that is formatted for what it was taken
 /// for.
-pub(crate) fn fuzz_names(bytes: &[u8]) {
+pub fn fuzz_names(bytes: &[u8]) {
     let name = String::from_utf8_lossy(bytes);
     let formatted = match names::parse(&name) {
         FileName::Lock => names::LOCK.to_owned(),
@@ -186,7 +186,7 @@ pub(crate) fn fuzz_names(bytes: &[u8]) {
 }
 
 /// Any bytes as a segment, and as a script that writes one and damages it.
-pub(crate) fn fuzz_segment(bytes: &[u8]) {
+pub fn fuzz_segment(bytes: &[u8]) {
     let _ = SegmentHeader::decode_file_start(bytes);
     for kind in [SegmentKind::User, SegmentKind::Merged] {
         let header = segment_header(kind);

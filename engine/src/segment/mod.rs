@@ -7,7 +7,7 @@ pub(crate) mod catalog;
 pub(crate) mod cursor;
 pub(crate) mod data_file;
 pub(crate) mod format;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
 pub(crate) mod header;
 pub(crate) mod hint_builder;
