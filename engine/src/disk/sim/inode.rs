@@ -126,7 +126,8 @@ impl Inode {
 /// Writes as much of `bytes` as lies within the file.
 pub(super) fn put_sector(content: &mut Content, start: usize, bytes: &[u8]) {
     let len = bytes.len().min(content.len().saturating_sub(start));
-    if let Some(bytes) = bytes.get(..len) {
+    // Writing nothing behind the end would make the file longer.
+    if let Some(bytes) = bytes.get(..len).filter(|bytes| !bytes.is_empty()) {
         content.write(start, bytes);
     }
 }

@@ -1,0 +1,6 @@
+//! Operations on a disk that fails and loses power; the body is in the engine.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| peercask::fuzz::fuzz_operations(bytes));
