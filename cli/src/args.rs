@@ -10,8 +10,8 @@ use peercask::{Durability, IndexKind};
 
 use crate::bytes_arg::BYTES_HELP;
 use crate::commands::{
-    checkpoint, del, dump, export, get, import, keyspaces, list, merge, put, quickstart, stat,
-    verify,
+    checkpoint, crash, del, doctor, dump, export, get, import, keyspaces, list, merge, put,
+    quickstart, stat, verify,
 };
 use crate::exit::EXIT_CODES_HELP;
 use crate::json::JSON_HELP;
@@ -53,6 +53,13 @@ pub(crate) enum Command {
     Stat(stat::StatArgs),
     /// Check every checksum, and every hint file against its segment
     Verify(verify::VerifyArgs),
+    /// Tell what the files prove: what is durable, what open would cut, what is damaged or lost
+    Doctor(doctor::DoctorArgs),
+    /// Crash a store on purpose, many times, and prove that nothing is lost
+    Crash(crash::CrashArgs),
+    /// The child that `crash --process` kills
+    #[command(hide = true)]
+    CrashChild(crash::process::child::ChildArgs),
     /// Rewrite live records and give dead bytes back
     Merge(merge::MergeArgs),
     /// Make an openable copy by hard links, or bring an earlier one up to date

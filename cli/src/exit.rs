@@ -14,7 +14,8 @@ use peercask::ErrorKind;
 pub(crate) const EXIT_CODES_HELP: &str = "\
 Exit codes:
   0    done
-  1    not found; or a check found something wrong (verify, export, quickstart)
+  1    not found; or a check found something wrong (verify, doctor, crash, export,
+       quickstart)
   2    wrong usage or bad input
   3    the store is locked by another process
   4    the store is corrupted

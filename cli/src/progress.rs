@@ -58,6 +58,13 @@ impl Progress {
         }
     }
 
+    /// Says beside a bar that is drawn what has been found so far.
+    pub(crate) fn tell(&self, found: impl FnOnce() -> String) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(found());
+        }
+    }
+
     /// The engine's progress reports, where the total is only known on the way.
     pub(crate) fn follow(&mut self, progress: &peercask::Progress) {
         if self.total != progress.total_bytes {

@@ -4,7 +4,7 @@
 //! the engine renames it. This file must never open a store.
 
 use peercask::{
-    CheckpointReport, Cut, Damage, KeyspaceInfo, MergeReport, RecoveryReport, VerifyReport,
+    CheckpointReport, Cost, Cut, Damage, KeyspaceInfo, MergeReport, RecoveryReport, VerifyReport,
 };
 use serde::Serialize;
 
@@ -78,6 +78,7 @@ pub(crate) struct DamageJson<'a> {
     pub(crate) offset: u64,
     pub(crate) len: u64,
     pub(crate) what: &'a str,
+    pub(crate) cost: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) keyspace: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -91,6 +92,11 @@ impl<'a> From<&'a Damage> for DamageJson<'a> {
             offset: damage.offset,
             len: damage.len,
             what: &damage.what,
+            cost: match damage.cost {
+                Cost::Records => "records",
+                Cost::Unknown => "unknown",
+                Cost::Nothing => "nothing",
+            },
             keyspace: damage.keyspace.as_deref(),
             key: damage.key.as_deref().map(BytesOut),
         }

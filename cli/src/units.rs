@@ -152,6 +152,17 @@ pub(crate) fn per_second(number: u64, time: Duration) -> f64 {
     ratio(number, nanos) * 1e9
 }
 
+/// How many whole things per second.
+pub(crate) fn whole_per_second(number: u64, time: Duration) -> u64 {
+    let millis = time.as_millis().max(1);
+    u64::try_from(u128::from(number) * 1_000 / millis).unwrap_or(u64::MAX)
+}
+
+/// A length as a number that is as wide everywhere.
+pub(crate) fn wide(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}
+
 /// Whole milliseconds, for JSON fields named `_ms`.
 pub(crate) fn whole_ms(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)

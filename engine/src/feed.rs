@@ -61,9 +61,12 @@ struct Queue {
     /// The last seq that was queued or, before the first, where the watch began.
     last_seq: u64,
     /// Moments of expiry with the seq of their record, if the watcher asked for these.
-    deadlines: Option<BTreeMap<(u64, u64), Box<[u8]>>>,
+    deadlines: Option<Deadlines>,
     waker: Option<Waker>,
 }
+
+/// Moments of expiry, each with the seq of its record, and the key.
+type Deadlines = BTreeMap<(u64, u64), Box<[u8]>>;
 
 /// A change as it waits in a queue; the value stays in the log.
 #[derive(Clone, Debug)]

@@ -93,6 +93,7 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
+    #[expect(clippy::big_endian_bytes, reason = "keys in the order of the numbers")]
     fn key(n: u32) -> Box<[u8]> {
         Box::new(n.to_be_bytes())
     }

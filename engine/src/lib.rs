@@ -104,6 +104,7 @@ mod core;
 #[cfg(any(test, feature = "sim"))]
 pub mod crash;
 mod disk;
+pub mod doctor;
 mod error;
 mod event;
 mod expected;
@@ -159,7 +160,7 @@ pub use options::{
     Write,
 };
 pub use report::{
-    CheckpointReport, Cut, Damage, MergeReport, Progress, RecoveryReport, VerifyReport,
+    CheckpointReport, Cost, Cut, Damage, MergeReport, Progress, RecoveryReport, VerifyReport,
 };
 pub use segment::location::Seq;
 pub use snapshot::{Snapshot, SnapshotIter, SnapshotWalk};

@@ -143,7 +143,7 @@ impl Past {
         if space.is_ordered() {
             kept.ordered.insert(key.into(), version);
         } else {
-            kept.hashed.insert(hash.to_be_bytes(), version);
+            kept.hashed.insert(hashed(hash), version);
         }
     }
 
@@ -156,7 +156,7 @@ impl Past {
         let mut found = if space.is_ordered() {
             kept.filter_map(|kept| kept.ordered.get(key)).next()
         } else {
-            let hashed: Hashed = hash.to_be_bytes();
+            let hashed = hashed(hash);
             kept.filter_map(|kept| kept.hashed.get(&hashed)).next()
         };
         found.take_if(|version| version.seq > seq);
@@ -198,7 +198,7 @@ impl Past {
         next: Option<u64>,
     ) -> Vec<(u128, Version)> {
         // Parts are told by the upper half of the hash.
-        let edge = |upper: u64| (u128::from(upper) << 64).to_be_bytes();
+        let edge = |upper: u64| hashed(u128::from(upper) << 64);
         let end = next.map_or(Bound::Unbounded, |next| Bound::Excluded(edge(next)));
         let ends = (Bound::Included(edge(from)), end);
         let mut first: BTreeMap<Hashed, Version> = BTreeMap::new();
@@ -210,7 +210,7 @@ impl Past {
         }
         first.retain(|_, version| version.seq <= seq);
         let found = first.into_iter();
-        found.map(|(h, v)| (u128::from_be_bytes(h), v)).collect()
+        found.map(|(h, v)| (hash_of(h), v)).collect()
     }
 
     /// Nobody can ask for a dropped keyspace any more.
@@ -313,4 +313,14 @@ fn split(kept: &mut Kept) -> Kept {
         }
     }
     slice
+}
+
+#[expect(clippy::big_endian_bytes, reason = "bytes in the order of the numbers")]
+fn hashed(hash: u128) -> Hashed {
+    hash.to_be_bytes()
+}
+
+#[expect(clippy::big_endian_bytes, reason = "the way back")]
+fn hash_of(hashed: Hashed) -> u128 {
+    u128::from_be_bytes(hashed)
 }

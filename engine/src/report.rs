@@ -3,6 +3,18 @@
 use std::fmt;
 use std::time::Duration;
 
+/// What a damaged place costs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Cost {
+    /// Records cannot be read.
+    #[default]
+    Records,
+    /// Whether records were lost cannot be told.
+    Unknown,
+    /// No record: the same stands elsewhere, or is made again.
+    Nothing,
+}
+
 /// A place where the files are not what was written.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Damage {
@@ -18,6 +30,8 @@ pub struct Damage {
     pub key: Option<Vec<u8>>,
     /// The keyspace of that key.
     pub keyspace: Option<String>,
+    /// What it costs.
+    pub cost: Cost,
 }
 
 impl Damage {
@@ -29,7 +43,13 @@ impl Damage {
             what: what.into(),
             key: None,
             keyspace: None,
+            cost: Cost::Records,
         }
+    }
+
+    /// The same place, at this cost.
+    pub(crate) fn costing(self, cost: Cost) -> Damage {
+        Damage { cost, ..self }
     }
 }
 

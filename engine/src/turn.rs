@@ -184,11 +184,11 @@ pub(crate) enum Touch {
 pub(crate) struct Footprint {
     pub(crate) keys: BTreeMap<KeyspaceId, BTreeSet<Box<[u8]>>>,
     /// Stretches of ordered keyspaces that were iterated over, keys that are not there included.
-    pub(crate) ranges: Vec<(
-        KeyspaceId,
-        (std::ops::Bound<Vec<u8>>, std::ops::Bound<Vec<u8>>),
-    )>,
+    pub(crate) ranges: Vec<(KeyspaceId, OwnedBounds)>,
 }
+
+/// The ends of a stretch of keys.
+pub(crate) type OwnedBounds = (std::ops::Bound<Vec<u8>>, std::ops::Bound<Vec<u8>>);
 
 impl Touched {
     /// From now on touched keys are remembered. Called under the log lock.
@@ -368,7 +368,7 @@ mod tests {
         touched.begin();
         let mut key = vec![0; 60_000];
         for n in 0..2_000_u32 {
-            key[..4].copy_from_slice(&n.to_be_bytes());
+            key[..4].copy_from_slice(&n.to_le_bytes());
             touched.note(KeyspaceId(1), &key);
         }
         assert_eq!(touched.meets(&Footprint::default()), Some(Touch::TooMany));

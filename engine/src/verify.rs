@@ -7,7 +7,7 @@ use crate::disk::bytes::FileBytes;
 use crate::error::{Error, Result};
 use crate::keydir::space::Spaces;
 use crate::report::Progress;
-use crate::report::{Damage, VerifyReport};
+use crate::report::{Cost, Damage, VerifyReport};
 use crate::segment::base::Base;
 use crate::segment::catalog;
 use crate::segment::data_file::Segment;
@@ -48,12 +48,10 @@ fn manifests(disk: &dyn Disk, report: &mut VerifyReport) -> Result<()> {
         .map_err(|e| Error::io("list the directory of", names::LOCK, e))?;
     for copy in &copies {
         if !present.contains(copy) {
-            report.damage.push(Damage::at(
-                copy,
-                0,
-                0,
-                "this copy of the manifest is missing",
-            ));
+            let what = "this copy of the manifest is missing";
+            report
+                .damage
+                .push(Damage::at(copy, 0, 0, what).costing(Cost::Nothing));
         }
     }
     let there: Vec<String> = copies
@@ -63,7 +61,7 @@ fn manifests(disk: &dyn Disk, report: &mut VerifyReport) -> Result<()> {
     for (file, fault) in catalog::read(disk, &there)?.damaged {
         report
             .damage
-            .push(Damage::at(file, 0, 0, fault.to_string()));
+            .push(Damage::at(file, 0, 0, fault.to_string()).costing(Cost::Nothing));
     }
     Ok(())
 }
@@ -74,12 +72,14 @@ fn one(base: &Base, spaces: &Spaces, segment: &Segment, report: &mut VerifyRepor
     report.segments += 1;
     report.bytes += wide(bytes.len());
     let start = SegmentHeader::decode_file_start(bytes.get(..RECORDS_START).unwrap_or(bytes));
-    match start {
-        Ok((_, None)) => {}
-        Ok((_, Some(note))) => report.damage.push(Damage::at(&segment.name, 0, 0, note)),
-        Err(fault) => report
-            .damage
-            .push(Damage::at(&segment.name, 0, 0, fault.to_string())),
+    let header_fault = match start {
+        Ok((_, note)) => note.map(str::to_owned),
+        Err(fault) => Some(fault.to_string()),
+    };
+    if let Some(what) = header_fault {
+        // The segment was found all the same: footer or manifest repeat the header.
+        let damage = Damage::at(&segment.name, 0, 0, what).costing(Cost::Nothing);
+        report.damage.push(damage);
     }
     let data_end = segment
         .sealed()
@@ -151,7 +151,8 @@ fn footer(base: &Base, segment: &Segment, report: &mut VerifyReport) -> Result<(
         Err(_) => "the footer does not hold; no record is concerned",
     };
     let len = sealed.file_len - at;
-    report.damage.push(Damage::at(&segment.name, at, len, what));
+    let damage = Damage::at(&segment.name, at, len, what).costing(Cost::Nothing);
+    report.damage.push(damage);
     Ok(())
 }
 
@@ -183,7 +184,7 @@ fn hint(base: &Base, segment: &Segment, bytes: &[u8], report: &mut VerifyReport)
     if let Err(fault) = Hint::open(FileBytes::Read(found.as_ref().to_vec()), &expect) {
         report
             .damage
-            .push(Damage::at(&name, 0, len, fault.to_string()));
+            .push(Damage::at(&name, 0, len, fault.to_string()).costing(Cost::Nothing));
         return Ok(());
     }
     let keyspaces = base.keyspace_entries();
@@ -191,7 +192,8 @@ fn hint(base: &Base, segment: &Segment, bytes: &[u8], report: &mut VerifyReport)
     let own = hinting::build(bytes, data_len, &segment.header, &keyspaces, &base.secret);
     if own.gaps.is_empty() && own.bytes != found.as_ref() && !mentions_dropped(&own.bytes, base) {
         let what = "the hint file does not agree with its segment";
-        report.damage.push(Damage::at(&name, 0, len, what));
+        let damage = Damage::at(&name, 0, len, what).costing(Cost::Nothing);
+        report.damage.push(damage);
     }
     Ok(())
 }

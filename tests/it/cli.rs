@@ -5,8 +5,11 @@
 
 mod care;
 mod copies;
+mod crash;
 mod data;
+mod doctor;
 mod exchange;
+mod explore;
 mod refusals;
 
 use std::ffi::{OsStr, OsString};

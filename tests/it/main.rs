@@ -4,6 +4,7 @@ mod batch;
 mod checkpoint;
 mod cli;
 mod compat;
+mod corpus;
 mod damage;
 mod durability;
 mod expiry;

@@ -5,7 +5,9 @@ use crate::exit::{Exit, Failure};
 use crate::output::Output;
 
 pub(crate) mod checkpoint;
+pub(crate) mod crash;
 pub(crate) mod del;
+pub(crate) mod doctor;
 pub(crate) mod dump;
 pub(crate) mod export;
 pub(crate) mod get;
@@ -31,6 +33,9 @@ pub(crate) fn run(command: Command, output: &mut Output) -> Result<Exit, Failure
         Command::Export(args) => export::run(&args, output),
         Command::Stat(args) => stat::run(&args, output),
         Command::Verify(args) => verify::run(&args, output),
+        Command::Doctor(args) => doctor::run(&args, output),
+        Command::Crash(args) => crash::run(&args, output),
+        Command::CrashChild(args) => crash::process::child::run(&args, output),
         Command::Merge(args) => merge::run(&args, output),
         Command::Checkpoint(args) => checkpoint::run(&args, output),
         Command::Restore(args) => checkpoint::restore(&args, output),

@@ -1,5 +1,6 @@
 //! The explorer as its user sees it: what is to be tried, how hard and how long.
 
+use crate::sync::{Mutex, PoisonError};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use super::shrink;
 use super::steps::Workload;
 use super::tour::{Subject, Tour};
 use crate::clock::Stopwatch;
-use crate::disk::sim::{Failure, mix};
+use crate::disk::sim::{Cut, Failure, SimDisk, mix};
 
 /// More violations than these are not sought.
 const VIOLATIONS_MAX: usize = 10;
@@ -279,6 +280,30 @@ impl<'a> Explorer<'a> {
         };
         let program = |run: &Run<Arc<History>>| machine::run(&workload, run);
         Ok(self.replay_of(case, program, machine::check))
+    }
+
+    /// What a case of a built-in workload leaves, before anything is opened on it: to be looked at,
+    /// or kept with [`SimDisk::save_to`].
+    ///
+    /// # Errors
+    /// If the case is one of a program, or its run has no such point.
+    pub fn disk_of(&mut self, case: &Case) -> Result<SimDisk, String> {
+        let Some(workload) = case.workload.clone() else {
+            return Err(
+                "this is a case of a program, whose disk only the program knows".to_owned(),
+            );
+        };
+        let left = Mutex::new(None);
+        let program = |run: &Run<Arc<History>>| machine::run(&workload, run);
+        let check = |crashed: &Crashed<'_, Arc<History>>| {
+            // Of the checks on the way the last one is of the case.
+            let copy = crashed.disk().crash(&Cut::Kill);
+            *left.lock().unwrap_or_else(PoisonError::into_inner) = Some(copy);
+            machine::check(crashed)
+        };
+        self.replay_of(case, program, check);
+        let left = left.into_inner().unwrap_or_else(PoisonError::into_inner);
+        left.ok_or_else(|| "the run of this case has no such point".to_owned())
     }
 
     /// Sees one case of a program again.

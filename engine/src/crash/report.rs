@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::case::Case;
+use super::steps::Workload;
 use crate::disk::sim::{Call, Failure, Operation};
 use crate::disk::site::Site;
 
@@ -61,6 +62,8 @@ pub struct Report {
     pub losses: BTreeMap<&'static str, u64>,
     /// Lines of the engine that changed the disk, and what crashes there and without them did.
     pub sites: BTreeMap<(Site, Operation), SiteReport>,
+    /// The steps of the first run, if it was of a built-in workload.
+    pub workload: Option<Workload>,
     /// The points of the first run, in order: what a picture is drawn from.
     pub timeline: Vec<PointReport>,
     /// The exploration ended because its time or number of states was used up, or was stopped.

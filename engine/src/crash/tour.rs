@@ -106,6 +106,9 @@ impl<'e, 'a> Tour<'e, 'a> {
         if self.tried.len() < TRIED_MAX {
             self.tried.push((setting.clone(), workload.clone()));
         }
+        if run == 0 {
+            self.report.workload = Some(workload.clone());
+        }
     }
 
     /// Runs the subject once and crashes it at every point; true if that was all there is.

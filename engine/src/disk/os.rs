@@ -87,6 +87,20 @@ impl OsDisk {
         Ok(())
     }
 
+    /// Whether somebody holds the lock on `name`. It asks for a shared lock and gives it back at
+    /// once, so a store that opens in that very instant may be told that it is locked.
+    pub(crate) fn is_locked(&self, name: &str) -> io::Result<bool> {
+        let file = match File::open(self.path(name)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+            file => file?,
+        };
+        match file.try_lock_shared() {
+            Ok(()) => file.unlock().map(|()| false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(e)) => Err(e),
+        }
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }

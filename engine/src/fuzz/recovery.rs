@@ -38,9 +38,12 @@ fn options() -> Options {
         .missing_segments(Missing::Accept)
 }
 
+/// Names and bytes of all files.
+type Image = Vec<(String, Vec<u8>)>;
+
 /// Images of stores: closed, killed, and killed in the second life.
-fn images() -> &'static [Vec<(String, Vec<u8>)>] {
-    static IMAGES: OnceLock<Vec<Vec<(String, Vec<u8>)>>> = OnceLock::new();
+fn images() -> &'static [Image] {
+    static IMAGES: OnceLock<Vec<Image>> = OnceLock::new();
     IMAGES.get_or_init(|| {
         let disk = SimDisk::new(0xF0);
         let mut images = Vec::new();
@@ -86,7 +89,7 @@ fn write_life(disk: &SimDisk, life: u8) -> Result<Store> {
     Ok(store)
 }
 
-fn image(disk: &SimDisk) -> Vec<(String, Vec<u8>)> {
+fn image(disk: &SimDisk) -> Image {
     let bytes = |name: String| {
         let bytes = disk.bytes_of(&name).expect("listed");
         (name, bytes)

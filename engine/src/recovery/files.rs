@@ -8,7 +8,7 @@ use crate::disk::{Disk, How, read_full_at};
 use crate::error::{Error, Result};
 use crate::mutant::{self, Mutant};
 use crate::options::{Missing, Options};
-use crate::report::{Damage, RecoveryReport};
+use crate::report::{Cost, Damage, RecoveryReport};
 use crate::segment::catalog;
 use crate::segment::format::{RECORDS_START, SEGMENT_HEADER_LEN};
 use crate::segment::header::{HeaderFault, SegmentHeader, SegmentKind};
@@ -90,6 +90,14 @@ pub(super) fn choose(
     Ok(sources)
 }
 
+/// A segment that was not sealed may have held nothing yet.
+fn cost_of_loss(entry: &SegmentEntry) -> Cost {
+    match entry.sealed {
+        true => Cost::Records,
+        false => Cost::Unknown,
+    }
+}
+
 /// A segment that the manifest names; `None` if it is gone and that is accepted.
 fn listed(
     disk: &dyn Disk,
@@ -111,7 +119,8 @@ fn listed(
                 format!("{what}; {way_out}"),
             ));
         }
-        report.damage.push(Damage::at(&name, offset, len, what));
+        let damage = Damage::at(&name, offset, len, what);
+        report.damage.push(damage.costing(cost_of_loss(entry)));
         Ok(())
     };
     if !listing.segments.contains(&id) {
@@ -167,17 +176,21 @@ fn note_harmless(
     let data_len = entry.summary.data_len;
     if entry.sealed && len >= data_len && len != entry.file_len {
         let what = "the file is not as long as it was; its records are not concerned";
-        report.damage.push(Damage::at(name, data_len, 0, what));
+        report
+            .damage
+            .push(Damage::at(name, data_len, 0, what).costing(Cost::Nothing));
     }
     match header {
         // Of an unsealed one a crash may leave less.
         Ok((_, Some(note))) if entry.sealed => {
-            report.damage.push(Damage::at(name, 0, 0, note));
+            report
+                .damage
+                .push(Damage::at(name, 0, 0, note).costing(Cost::Nothing));
         }
         Err(fault) if entry.sealed => {
             report
                 .damage
-                .push(Damage::at(name, 0, 0, fault.to_string()));
+                .push(Damage::at(name, 0, 0, fault.to_string()).costing(Cost::Nothing));
         }
         Ok(_) | Err(_) => {}
     }
@@ -227,7 +240,7 @@ fn unlisted(
             if !torn && !is_all_zero(&start) && holds_records(disk, &name)? {
                 report
                     .damage
-                    .push(Damage::at(&name, 0, len, fault.to_string()));
+                    .push(Damage::at(&name, 0, len, fault.to_string()).costing(Cost::Unknown));
             }
             Ok(None)
         }

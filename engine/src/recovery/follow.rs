@@ -5,6 +5,7 @@
 //! The manifest is read before the files that it lists, and these before the tails: so whatever a
 //! merge left out of a file that is read here, its newer version is in one that is read later.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -194,15 +195,14 @@ fn look(
                 added.push(segment.clone());
                 turn.sealed.push((segment, hint));
             }
-        } else if !turn.tails.contains_key(&id) {
+        } else if let Entry::Vacant(place) = turn.tails.entry(id) {
             let segment = begin_tail(log, source.header)?;
             added.push(segment.clone());
-            let tail = Tail {
+            place.insert(Tail {
                 segment,
                 at: wide(RECORDS_START),
                 last_seq: None,
-            };
-            turn.tails.insert(id, tail);
+            });
         }
     }
     for (segment, hint) in &turn.sealed {

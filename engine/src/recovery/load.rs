@@ -12,7 +12,7 @@ use crate::disk::{Disk, DiskFile, How, read_full_at};
 use crate::error::{Error, Result};
 use crate::options::Options;
 use crate::report::Progress;
-use crate::report::{Damage, RecoveryReport};
+use crate::report::{Cost, Damage, RecoveryReport};
 use crate::segment::data_file::{Parts, Sealed, Segment};
 use crate::segment::format::SECRET_LEN;
 use crate::segment::header::{SegmentHeader, Summary};
@@ -232,7 +232,9 @@ fn read_hint(
         Err(fault) => {
             // A hint is never the only copy of anything: told, and the segment is scanned.
             let what = format!("the hint file is not used: {fault}");
-            loaded.damage.push(Damage::at(&name, 0, len, what));
+            loaded
+                .damage
+                .push(Damage::at(&name, 0, len, what).costing(Cost::Nothing));
             Ok(None)
         }
     }

@@ -22,7 +22,7 @@ use crate::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keydir::space::{Space, Spaces};
 use crate::options::Options;
-use crate::report::RecoveryReport;
+use crate::report::{Cost, Damage, RecoveryReport};
 use crate::segment::base::{Base, BaseStart};
 use crate::segment::catalog::{self, Catalog};
 use crate::segment::keyspace_entry::KeyspaceEntry;
@@ -57,7 +57,7 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, options: &Options) -> Result<Recovered>
         let what = format!("this copy of the manifest does not hold: {fault}");
         report
             .damage
-            .push(crate::report::Damage::at(file, 0, 0, what));
+            .push(Damage::at(file, 0, 0, what).costing(Cost::Nothing));
     }
     let none = found.manifest.is_none() && found.damaged.is_empty();
     if none && listing.is_checkpoint {
@@ -145,8 +145,8 @@ fn read(disk: &Arc<dyn Disk>, options: &Options) -> Result<(Recovered, Follower)
     let listing = files::list(&**disk, &mut report)?;
     for (file, fault) in &found.damaged {
         let what = format!("this copy of the manifest does not hold: {fault}");
-        let damage = crate::report::Damage::at(file, 0, 0, what);
-        report.damage.push(damage);
+        let damage = Damage::at(file, 0, 0, what);
+        report.damage.push(damage.costing(Cost::Nothing));
     }
     let manifest = match found.manifest {
         Some(manifest) => manifest,

@@ -10,7 +10,7 @@ use crate::disk::bytes::FileBytes;
 use crate::disk::{Disk, How};
 use crate::error::{Error, Result};
 use crate::options::IndexKind;
-use crate::report::{Damage, RecoveryReport};
+use crate::report::{Cost, Damage, RecoveryReport};
 use crate::segment::catalog;
 use crate::segment::format::wide;
 use crate::segment::header::{Footer, HeaderFault, MergeGroup, SegmentHeader, SegmentKind};
@@ -165,12 +165,9 @@ pub(super) fn with_unknown_keyspaces(
         return keyspaces;
     }
     let what = "both copies of the manifest are lost; it was rebuilt from the segments";
-    report.damage.push(Damage::at(
-        names::manifest(names::ManifestCopy::A),
-        0,
-        0,
-        what,
-    ));
+    let manifest_a = names::manifest(names::ManifestCopy::A);
+    let told = |what: &str| Damage::at(manifest_a, 0, 0, what).costing(Cost::Unknown);
+    report.damage.push(told(what));
     let in_records: BTreeSet<KeyspaceId> = loaded
         .iter()
         .filter_map(|segment| segment.hint.as_ref())
@@ -180,12 +177,7 @@ pub(super) fn with_unknown_keyspaces(
     for id in in_records {
         let name = format!("recovered-{id}");
         let what = format!("the name of keyspace {id} is lost; it is now '{name}'");
-        report.damage.push(Damage::at(
-            names::manifest(names::ManifestCopy::A),
-            0,
-            0,
-            what,
-        ));
+        report.damage.push(told(&what));
         keyspaces.push(KeyspaceEntry {
             id,
             kind: IndexKind::Hash,

@@ -43,6 +43,7 @@ const STAIRS: &[(&str, &[&str])] = &[
             "lookup.rs",
             "inspect.rs",
             "history.rs",
+            "doctor/",
         ],
     ),
     (

@@ -261,7 +261,8 @@ impl State {
             }
         }
         // What keeps no name is gone; its number is kept, so that all others keep theirs.
-        let mut inodes = vec![Arc::new(Inode::default()); self.inodes.len()];
+        let none = || Arc::new(Inode::default());
+        let mut inodes: Vec<_> = self.inodes.iter().map(|_| none()).collect();
         for index in names.values() {
             if let (Some(place), Some(inode)) = (inodes.get_mut(*index), self.inodes.get(*index)) {
                 *place = match inode.is_clean() {
