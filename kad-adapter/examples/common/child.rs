@@ -1,0 +1,181 @@
+//! The parent's side of a node process: starts it, talks to it, kills it.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::Duration;
+
+use super::node::Config;
+use super::swarm::Failure;
+
+/// The variable in which a node finds its configuration.
+pub const NODE: &str = "PEERCASK_KAD_NODE";
+
+/// A running node.
+pub struct NodeProcess {
+    child: Child,
+    input: ChildStdin,
+    lines: Receiver<String>,
+    /// Where it listens, with its peer id.
+    pub address: String,
+}
+
+/// What `done` says of a command.
+#[derive(Clone, Debug, Default)]
+pub struct Done {
+    pub queries: u64,
+    pub found: u64,
+    pub ttl_s: u64,
+    pub p50_us: u64,
+    pub p99_us: u64,
+    pub max_us: u64,
+    pub ms: u64,
+}
+
+impl NodeProcess {
+    /// Starts a node; `args` make this very program into one.
+    pub fn start(config: &Config, args: &[&str]) -> Result<NodeProcess, Failure> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(args)
+            .env(NODE, config.to_text())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()?;
+        let input = child.stdin.take().ok_or("piped")?;
+        let output = child.stdout.take().ok_or("piped")?;
+        let (tell, lines) = sync_channel(1_024);
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                if tell.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut node = NodeProcess {
+            child,
+            input,
+            lines,
+            address: String::new(),
+        };
+        node.address = node.wait_for("listening ", Duration::from_secs(120))?;
+        Ok(node)
+    }
+
+    /// Sends a command and waits for the line that answers it.
+    pub fn ask(&mut self, command: &str, answer: &str, time: Duration) -> Result<String, Failure> {
+        writeln!(self.input, "{command}")?;
+        self.input.flush()?;
+        self.wait_for(answer, time)
+    }
+
+    /// Sends a command; the answer is fetched with `wait_for`.
+    pub fn tell(&mut self, command: &str) -> Result<(), Failure> {
+        writeln!(self.input, "{command}")?;
+        Ok(self.input.flush()?)
+    }
+
+    /// The rest of the next line that starts so.
+    pub fn wait_for(&mut self, start: &str, time: Duration) -> Result<String, Failure> {
+        let end = std::time::Instant::now() + time;
+        loop {
+            let left = end.saturating_duration_since(std::time::Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) => {
+                    if let Some(rest) = line.strip_prefix(start) {
+                        return Ok(rest.to_owned());
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    return Err(format!("no '{start}' within {time:?}").into());
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(format!("the node ended before it said '{start}'").into());
+                }
+            }
+        }
+    }
+
+    pub fn dial(&mut self, address: &str) -> Result<(), Failure> {
+        self.ask(
+            &format!("dial {address}"),
+            "dialled",
+            Duration::from_secs(10),
+        )?;
+        Ok(())
+    }
+
+    /// Runs queries to their end.
+    pub fn queries(&mut self, command: &str, time: Duration) -> Result<Done, Failure> {
+        let told = self.ask(command, "done ", time)?;
+        Ok(done_of(&told))
+    }
+
+    /// A number of `stats`.
+    pub fn stat(&mut self, name: &str) -> Result<u64, Failure> {
+        let told = self.ask("stats", "stats ", Duration::from_secs(30))?;
+        number_after(&told, name).ok_or_else(|| format!("no {name} in '{told}'").into())
+    }
+
+    /// Waits until a number of `stats` is what it should be.
+    pub fn wait_stat(
+        &mut self,
+        name: &str,
+        is_right: impl Fn(u64) -> bool,
+        time: Duration,
+    ) -> Result<u64, Failure> {
+        let end = std::time::Instant::now() + time;
+        loop {
+            let found = self.stat(name)?;
+            if is_right(found) {
+                return Ok(found);
+            }
+            if std::time::Instant::now() > end {
+                return Err(format!("{name} is {found} after {time:?}").into());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGKILL: no destructor runs.
+    pub fn kill(mut self) -> Result<(), Failure> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for NodeProcess {
+    fn drop(&mut self) {
+        // One that was killed before is gone already.
+        let _gone = self.child.kill();
+        let _gone = self.child.wait();
+    }
+}
+
+pub fn done_of(told: &str) -> Done {
+    let queries = told
+        .split(' ')
+        .nth(1)
+        .and_then(|number| number.parse().ok());
+    let number = |name| number_after(told, name).unwrap_or(0);
+    Done {
+        queries: queries.unwrap_or(0),
+        found: number("found"),
+        ttl_s: number("ttl"),
+        p50_us: number("p50us"),
+        p99_us: number("p99us"),
+        max_us: number("maxus"),
+        ms: number("ms"),
+    }
+}
+
+fn number_after(text: &str, name: &str) -> Option<u64> {
+    let mut words = text.split(' ').skip_while(|word| *word != name);
+    words.next()?;
+    words.next()?.parse().ok()
+}

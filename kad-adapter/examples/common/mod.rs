@@ -1,0 +1,7 @@
+//! A real node and how others talk to it: shared by the examples and the end-to-end tests.
+#![allow(dead_code, unreachable_pub, reason = "each user takes a part")]
+
+pub mod any_store;
+pub mod child;
+pub mod node;
+pub mod swarm;

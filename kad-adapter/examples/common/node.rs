@@ -1,0 +1,440 @@
+//! The node as a process of its own: one command a line on its standard input, one answer a line
+//! on its standard output. It ends with its input.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use libp2p_core::Multiaddr;
+use libp2p_identity::PeerId;
+use libp2p_kad as kad;
+use libp2p_kad::store::{MemoryStore, MemoryStoreConfig};
+use libp2p_kad::{GetProvidersOk, GetRecordOk, QueryId, QueryResult, Quorum, Record, RecordKey};
+use libp2p_swarm::{Swarm, SwarmEvent};
+use peercask_kad::{Handle, Limits, Options, PersistentStore, Republisher};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+
+use super::any_store::AnyStore;
+use super::swarm::{self, Failure, Node, NodeEvent};
+
+/// Queries of one command that run at a time.
+const QUERIES_MAX: usize = 24;
+
+/// What a node is started with, as text: the parent passes it in one environment variable.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Its identity.
+    pub number: u64,
+    /// Where its store lies; `None` keeps it in memory.
+    pub dir: Option<PathBuf>,
+    /// 0 for any.
+    pub port: u16,
+    /// Life of provider records and values.
+    pub ttl: Duration,
+    /// Own records are published again after this time.
+    pub republish: Duration,
+    /// Foreign keys that it takes.
+    pub keys_max: u64,
+    /// Bytes of its files at most, in MiB; 0 for no limit.
+    pub disk_mib: u64,
+}
+
+impl Config {
+    pub fn to_text(&self) -> String {
+        let dir = self
+            .dir
+            .as_ref()
+            .map_or("-".to_owned(), |dir| dir.display().to_string());
+        format!(
+            "{} {} {} {} {} {} {dir}",
+            self.number,
+            self.port,
+            self.ttl.as_secs(),
+            self.republish.as_secs(),
+            self.keys_max,
+            self.disk_mib
+        )
+    }
+
+    pub fn of_text(text: &str) -> Result<Config, Failure> {
+        let mut words = text.splitn(7, ' ');
+        let mut next = || words.next().ok_or("a word is missing");
+        Ok(Config {
+            number: next()?.parse()?,
+            port: next()?.parse()?,
+            ttl: Duration::from_secs(next()?.parse()?),
+            republish: Duration::from_secs(next()?.parse()?),
+            keys_max: next()?.parse()?,
+            disk_mib: next()?.parse()?,
+            dir: Some(next()?).filter(|dir| *dir != "-").map(PathBuf::from),
+        })
+    }
+}
+
+/// The key of a numbered record.
+pub fn key_of(prefix: &str, number: u64) -> RecordKey {
+    RecordKey::new(&format!("{prefix}/{number}"))
+}
+
+/// Runs a node until its input ends.
+pub fn run(config: Config) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    runtime.block_on(async move { Running::start(config)?.serve().await })
+}
+
+/// A command whose queries are under way.
+struct Job {
+    kind: &'static str,
+    prefix: String,
+    waiting: VecDeque<u64>,
+    running: HashMap<QueryId, (u64, Instant)>,
+    found: HashSet<u64>,
+    done: u64,
+    ttl_most: Duration,
+    took: Vec<Duration>,
+    /// Queries a second at most; 0 for no limit.
+    rate: u64,
+    begun: u64,
+    start: Instant,
+    life: Duration,
+}
+
+struct Running {
+    config: Config,
+    swarm: Swarm<Node<AnyStore>>,
+    handle: Option<Handle>,
+    republisher: Option<Republisher>,
+    job: Option<Job>,
+}
+
+impl Running {
+    fn start(config: Config) -> Result<Running, Failure> {
+        let keypair = swarm::numbered_identity(config.number)?;
+        let local = keypair.public().to_peer_id();
+        let mut kad_config = kad::Config::new(swarm::PROTOCOL);
+        kad_config
+            .set_query_timeout(Duration::from_secs(10))
+            .set_record_ttl(Some(config.ttl))
+            .set_provider_record_ttl(Some(config.ttl))
+            .set_periodic_bootstrap_interval(Some(Duration::from_secs(10)));
+        let (store, handle) = open_store(&config, local)?;
+        let republisher = handle.clone().map(Republisher::new);
+        if republisher.is_some() {
+            Republisher::configure(&mut kad_config);
+        }
+        let mut swarm = swarm::build(&keypair, store, kad_config)?;
+        swarm.listen_on(format!("/ip4/127.0.0.1/tcp/{}", config.port).parse()?)?;
+        say(&format!("peer {local}"));
+        Ok(Running {
+            config,
+            swarm,
+            handle,
+            republisher,
+            job: None,
+        })
+    }
+
+    async fn serve(mut self) -> Result<(), Failure> {
+        let mut lines = BufReader::new(tokio::io::stdin()).lines();
+        let mut tick = tokio::time::interval(Duration::from_millis(100));
+        loop {
+            tokio::select! {
+                event = self.swarm.select_next_some() => self.on_event(event),
+                line = lines.next_line() => match line? {
+                    Some(line) => self.on_command(&line)?,
+                    None => return Ok(()),
+                },
+                _ = tick.tick() => self.on_tick(),
+            }
+            self.begin_queries();
+        }
+    }
+
+    fn on_tick(&mut self) {
+        if let Some(republisher) = &mut self.republisher {
+            // Closed: the node is about to end.
+            let _closed = republisher.tick(&mut self.swarm.behaviour_mut().kad);
+        }
+    }
+
+    fn on_command(&mut self, line: &str) -> Result<(), Failure> {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            ["dial", address] => self.dial(address)?,
+            ["provide", prefix, from, count, rate] => {
+                self.begin("provide", prefix, from, count, rate, "0")?;
+            }
+            ["put", prefix, from, count, life] => {
+                self.begin("put", prefix, from, count, "0", life)?;
+            }
+            ["providers", prefix, from, count] => {
+                self.begin("providers", prefix, from, count, "0", "0")?;
+            }
+            ["records", prefix, from, count] => {
+                self.begin("records", prefix, from, count, "0", "0")?;
+            }
+            ["stats"] => self.tell_stats(),
+            ["sync"] => {
+                self.handle.as_ref().map(Handle::sync).transpose()?;
+                say("synced");
+            }
+            ["fill", count] => self.fill(count.parse()?)?,
+            ["peers"] => {
+                let known = self.swarm.behaviour_mut().kad.kbuckets();
+                let count: usize = known.map(|bucket| bucket.num_entries()).sum();
+                say(&format!("peers {count}"));
+            }
+            _ => say("what?"),
+        }
+        Ok(())
+    }
+
+    fn dial(&mut self, address: &str) -> Result<(), Failure> {
+        let mut address: Multiaddr = address.parse()?;
+        let Some(libp2p_core::multiaddr::Protocol::P2p(peer)) = address.pop() else {
+            return Err("an address ends with /p2p/<peer>".into());
+        };
+        let kad = &mut self.swarm.behaviour_mut().kad;
+        kad.add_address(&peer, address);
+        let _has_a_peer = kad.bootstrap();
+        say("dialled");
+        Ok(())
+    }
+
+    fn begin(
+        &mut self,
+        kind: &'static str,
+        prefix: &str,
+        from: &str,
+        count: &str,
+        rate: &str,
+        life: &str,
+    ) -> Result<(), Failure> {
+        let (from, count): (u64, u64) = (from.parse()?, count.parse()?);
+        self.job = Some(Job {
+            kind,
+            prefix: prefix.to_owned(),
+            waiting: (from..from + count).collect(),
+            running: HashMap::new(),
+            found: HashSet::new(),
+            done: 0,
+            ttl_most: Duration::ZERO,
+            took: Vec::new(),
+            rate: rate.parse()?,
+            begun: 0,
+            start: Instant::now(),
+            life: Duration::from_secs(life.parse()?),
+        });
+        Ok(())
+    }
+
+    /// Begins queries of the command under way; tells when it is done.
+    fn begin_queries(&mut self) {
+        let Some(job) = &mut self.job else { return };
+        let kad = &mut self.swarm.behaviour_mut().kad;
+        while job.running.len() < QUERIES_MAX {
+            let allowed = job.start.elapsed().as_secs_f64() * job.rate as f64 + 1.0;
+            if job.rate > 0 && job.begun as f64 >= allowed {
+                break;
+            }
+            let Some(number) = job.waiting.pop_front() else {
+                break;
+            };
+            job.begun += 1;
+            let key = key_of(&job.prefix, number);
+            let begun = match job.kind {
+                "provide" => kad.start_providing(key).ok(),
+                "put" => {
+                    let mut record = Record::new(key, format!("value {number}").into_bytes());
+                    record.expires = Some(Instant::now() + job.life);
+                    kad.put_record(record, Quorum::One).ok()
+                }
+                "providers" => Some(kad.get_providers(key)),
+                _ => Some(kad.get_record(key)),
+            };
+            match begun {
+                Some(id) => drop(job.running.insert(id, (number, Instant::now()))),
+                None => job.done += 1,
+            }
+        }
+        if job.running.is_empty() && job.waiting.is_empty() {
+            self.tell_job();
+        }
+    }
+
+    fn tell_job(&mut self) {
+        let Some(mut job) = self.job.take() else {
+            return;
+        };
+        job.took.sort_unstable();
+        let at = |share: f64| {
+            let last = job.took.len().saturating_sub(1);
+            let index = (last as f64 * share).round() as usize;
+            job.took.get(index).map_or(0, Duration::as_micros)
+        };
+        say(&format!(
+            "done {} {} found {} ttl {} p50us {} p99us {} maxus {} ms {}",
+            job.kind,
+            job.done,
+            job.found.len(),
+            job.ttl_most.as_secs(),
+            at(0.5),
+            at(0.99),
+            at(1.0),
+            job.start.elapsed().as_millis()
+        ));
+    }
+
+    fn on_event(&mut self, event: SwarmEvent<NodeEvent<AnyStore>>) {
+        match event {
+            SwarmEvent::NewListenAddr { address, .. } => {
+                self.swarm.add_external_address(address.clone());
+                let local = *self.swarm.local_peer_id();
+                say(&format!("listening {address}/p2p/{local}"));
+            }
+            SwarmEvent::Behaviour(NodeEvent::Identify(event)) => self.on_identify(event),
+            SwarmEvent::Behaviour(NodeEvent::Kad(event)) => {
+                if let Some(republisher) = &mut self.republisher {
+                    republisher.on_event(&event);
+                }
+                self.on_kad(event);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_identify(&mut self, event: libp2p_identify::Event) {
+        if let libp2p_identify::Event::Received { peer_id, info, .. } = event {
+            for address in info.listen_addrs {
+                self.swarm
+                    .behaviour_mut()
+                    .kad
+                    .add_address(&peer_id, address);
+            }
+        }
+    }
+
+    fn on_kad(&mut self, event: kad::Event) {
+        let kad::Event::OutboundQueryProgressed {
+            id, result, step, ..
+        } = event
+        else {
+            return;
+        };
+        let Some(job) = &mut self.job else { return };
+        let Some((number, since)) = job.running.get(&id).copied() else {
+            return;
+        };
+        let found = match result {
+            QueryResult::GetRecord(Ok(GetRecordOk::FoundRecord(found))) => {
+                let expires = found.record.expires;
+                let left = expires.map(|at| at.saturating_duration_since(Instant::now()));
+                job.ttl_most = job.ttl_most.max(left.unwrap_or_default());
+                true
+            }
+            QueryResult::GetProviders(Ok(GetProvidersOk::FoundProviders { providers, .. })) => {
+                !providers.is_empty()
+            }
+            QueryResult::StartProviding(Ok(_)) | QueryResult::PutRecord(Ok(_)) => true,
+            _ => false,
+        };
+        if found && job.found.insert(number) {
+            job.took.push(since.elapsed());
+        }
+        if step.last {
+            job.running.remove(&id);
+            job.done += 1;
+        } else if found && matches!(job.kind, "records" | "providers") {
+            // One answer is enough: what the rest of the lookup finds is the same.
+            if let Some(mut query) = self.swarm.behaviour_mut().kad.query_mut(&id) {
+                query.finish();
+            }
+        }
+    }
+
+    fn tell_stats(&mut self) {
+        use libp2p_kad::store::RecordStore as _;
+        match &self.handle {
+            Some(handle) => {
+                let stats = handle.stats();
+                say(&format!(
+                    "stats records {} provides {} own {} queue {} disk {} state {:?} open_ms {}",
+                    stats.records,
+                    stats.provider_records,
+                    stats.own_keys,
+                    stats.queue_records,
+                    stats.disk_bytes,
+                    handle.health().state,
+                    handle.report().elapsed.as_millis()
+                ));
+            }
+            None => {
+                // `MemoryStore` counts nothing itself.
+                let store = self.swarm.behaviour_mut().kad.store_mut();
+                let (records, own) = (store.records().count(), store.provided().count());
+                say(&format!(
+                    "stats records {records} provides 0 own {own} queue 0 disk 0 state Memory open_ms 0"
+                ));
+            }
+        }
+    }
+
+    /// Puts provider records into the store directly, as earlier traffic would have.
+    fn fill(&mut self, count: u64) -> Result<(), Failure> {
+        use libp2p_kad::store::RecordStore as _;
+        let peer = swarm::numbered_identity(u64::MAX)?.public().to_peer_id();
+        let address: Multiaddr = "/ip4/127.0.0.1/tcp/9".parse()?;
+        for number in 0..count {
+            let mut record =
+                kad::ProviderRecord::new(key_of("fill", number), peer, vec![address.clone()]);
+            record.expires = Some(Instant::now() + self.config.ttl);
+            let store = self.swarm.behaviour_mut().kad.store_mut();
+            while store.add_provider(record.clone()).is_err() {
+                self.handle.as_ref().map(Handle::sync).transpose()?;
+            }
+        }
+        say(&format!("filled {count}"));
+        Ok(())
+    }
+}
+
+fn open_store(config: &Config, local: PeerId) -> Result<(AnyStore, Option<Handle>), Failure> {
+    let Some(dir) = &config.dir else {
+        let max = usize::try_from(config.keys_max)?;
+        let limits = MemoryStoreConfig {
+            max_records: max,
+            max_provided_keys: max,
+            ..MemoryStoreConfig::default()
+        };
+        let store = MemoryStore::with_config(local, limits);
+        return Ok((AnyStore::Memory(store), None));
+    };
+    let limits = Limits {
+        foreign_keys_max: config.keys_max,
+        foreign_records_max: config.keys_max,
+        foreign_provides_max: config.keys_max.saturating_mul(2),
+        records_per_provider_max: u32::MAX,
+        disk_bytes_max: (config.disk_mib > 0).then_some(config.disk_mib << 20),
+        ..Limits::default()
+    };
+    let options = Options::default()
+        .limits(limits)
+        .republish_interval(config.republish)
+        .settle(config.republish.min(Duration::from_secs(120)));
+    let store = PersistentStore::open(dir, local, options)?;
+    let handle = store.handle();
+    Ok((AnyStore::Disk(store), Some(handle)))
+}
+
+/// One line to whoever started this node.
+#[expect(clippy::print_stdout, reason = "this is how a node answers")]
+fn say(line: &str) {
+    use std::io::Write as _;
+    println!("{line}");
+    // A parent that is gone reads nothing; the node ends with its input.
+    let _nobody_reads = std::io::stdout().flush();
+}

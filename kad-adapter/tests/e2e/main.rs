@@ -1,0 +1,288 @@
+//! End to end: separate processes on 127.0.0.1 over TCP, noise and yamux, killed with SIGKILL, each
+//! test with a control that runs the same with `MemoryStore` and has to fail.
+//!
+//! `cargo test -p peercask-kad --test e2e` runs them small; with `PEERCASK_KAD_E2E=full` with a
+//! thousand records each.
+#![expect(clippy::print_stderr, reason = "tests say what they measured")]
+
+#[path = "../../examples/common/mod.rs"]
+mod common;
+
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use common::child::NodeProcess;
+use common::node::{self, Config};
+
+/// These tests measure and wait: one at a time.
+static TURN: Mutex<()> = Mutex::new(());
+
+const LONG: Duration = Duration::from_secs(90);
+
+fn turn() -> std::sync::MutexGuard<'static, ()> {
+    TURN.lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn is_full() -> bool {
+    std::env::var("PEERCASK_KAD_E2E").is_ok_and(|word| word == "full")
+}
+
+fn records() -> u64 {
+    if is_full() { 1_000 } else { 60 }
+}
+
+/// Not a test of its own: this binary as a node.
+#[test]
+fn helper_is_a_node() {
+    if let Ok(text) = std::env::var(common::child::NODE) {
+        let config = Config::of_text(&text).expect("the parent wrote it");
+        node::run(config).expect("the node runs");
+    }
+}
+
+fn config(number: u64, dir: Option<&Path>) -> Config {
+    Config {
+        number,
+        dir: dir.map(|dir| dir.join(format!("node-{number}"))),
+        port: 0,
+        ttl: Duration::from_secs(600),
+        republish: Duration::from_secs(3_600),
+        keys_max: 100_000,
+        disk_mib: 0,
+    }
+}
+
+fn start(config: &Config) -> NodeProcess {
+    let args = [
+        "helper_is_a_node",
+        "--exact",
+        "--nocapture",
+        "--test-threads=1",
+    ];
+    NodeProcess::start(config, &args).expect("the node starts")
+}
+
+/// Starts a node where it listened before.
+fn restart(config: &Config, address: &str) -> NodeProcess {
+    let port = address.split('/').nth(4).and_then(|port| port.parse().ok());
+    start(&Config {
+        port: port.expect("a port"),
+        ..config.clone()
+    })
+}
+
+fn ask(node: &mut NodeProcess, command: &str) -> common::child::Done {
+    node.queries(command, LONG).expect(command)
+}
+
+/// How many a new client finds at the one node that it knows.
+fn found_by_a_client(at: &str, kind: &str, prefix: &str, number: u64) -> common::child::Done {
+    let mut client = start(&config(number, None));
+    client.dial(at).expect("dialled");
+    ask(&mut client, &format!("{kind} {prefix} 0 {}", records()))
+}
+
+/// E1: a publisher and the holder of its records are killed; the holder comes back.
+fn kill_and_serve(dir: Option<&Path>) -> [u64; 3] {
+    let wanted = records();
+    let holder_config = config(1, dir);
+    let mut holder = start(&holder_config);
+    let address = holder.address.clone();
+    let mut publisher = start(&config(2, dir));
+    publisher.dial(&address).expect("dialled");
+    ask(&mut publisher, &format!("put e1 0 {wanted} 600"));
+    ask(&mut publisher, &format!("provide e1 0 {wanted} 0"));
+    // The holder's own word: the sender reports success before delivery.
+    holder
+        .wait_stat("records", |n| n == wanted, LONG)
+        .expect("held");
+    if dir.is_some() {
+        holder
+            .wait_stat("provides", |n| n == wanted, LONG)
+            .expect("held");
+        holder
+            .wait_stat("queue", |n| n == 0, LONG)
+            .expect("handed to the kernel");
+    }
+    holder.kill().expect("killed");
+    publisher.kill().expect("killed");
+    let _holder = restart(&holder_config, &address);
+    let records = found_by_a_client(&address, "records", "e1", 3);
+    let provides = found_by_a_client(&address, "providers", "e1", 4);
+    [records.found, provides.found, records.ttl_s]
+}
+
+#[test]
+fn e1_what_a_killed_holder_held_is_found_when_it_is_back() {
+    let _turn = turn();
+    let dir = tempfile::tempdir().expect("a directory");
+    let [found, provides, ttl_s] = kill_and_serve(Some(dir.path()));
+    assert_eq!((found, provides), (records(), records()));
+    assert!(
+        (1..=600).contains(&ttl_s),
+        "{ttl_s} s, no more than was granted"
+    );
+    let held = peercask_kad::inspect::look(dir.path().join("node-1")).expect("looked");
+    let with_address = held
+        .records
+        .iter()
+        .filter(|listed| !listed.addresses.is_empty());
+    assert_eq!(
+        with_address.count() as u64,
+        records(),
+        "each provider with its addresses"
+    );
+    let [found, provides, _] = kill_and_serve(None);
+    assert_eq!((found, provides), (0, 0), "the control has to fail");
+}
+
+/// E2: records end while their holder is down.
+#[test]
+fn e2_what_ended_during_a_stop_is_neither_served_nor_kept() {
+    let _turn = turn();
+    let wanted = records();
+    let dir = tempfile::tempdir().expect("a directory");
+    let ttl = Duration::from_secs(if is_full() { 20 } else { 6 });
+    let holder_config = Config {
+        ttl,
+        ..config(1, Some(dir.path()))
+    };
+    let mut holder = start(&holder_config);
+    let address = holder.address.clone();
+    let mut control = start(&Config {
+        ttl,
+        ..config(5, None)
+    });
+    let mut publisher = start(&config(2, None));
+    publisher.dial(&address).expect("dialled");
+    let control_address = control.address.clone();
+    publisher.dial(&control_address).expect("dialled");
+    ask(
+        &mut publisher,
+        &format!("put e2 0 {wanted} {}", ttl.as_secs()),
+    );
+    holder
+        .wait_stat("records", |n| n == wanted, LONG)
+        .expect("held");
+    holder.kill().expect("killed");
+    drop(publisher);
+    std::thread::sleep(ttl + Duration::from_secs(2));
+    let mut holder = restart(&holder_config, &address);
+    holder
+        .wait_stat("records", |n| n == 0, LONG)
+        .expect("shrinks by itself");
+    assert_eq!(found_by_a_client(&address, "records", "e2", 3).found, 0);
+    let kept = control.stat("records").expect("told");
+    assert!(kept > 0, "the control keeps what is over: {kept}");
+}
+
+/// E3: a publisher is killed, and comes back without a word of its application.
+fn intent(dir: Option<&Path>) -> u64 {
+    let wanted = records();
+    let publisher_config = Config {
+        republish: Duration::from_secs(3_600),
+        ..config(1, dir)
+    };
+    let mut publisher = start(&publisher_config);
+    let address = publisher.address.clone();
+    ask(&mut publisher, &format!("provide e3 0 {wanted} 0"));
+    publisher.kill().expect("killed");
+    let publisher = restart(&publisher_config, &address);
+    let holder_dir = tempfile::tempdir().expect("a directory");
+    let mut holder = start(&config(2, Some(holder_dir.path())));
+    holder.dial(&publisher.address).expect("dialled");
+    let time = Duration::from_secs(if dir.is_some() { 60 } else { 8 });
+    match holder.wait_stat("provides", |n| n == wanted, time) {
+        Ok(found) => found,
+        Err(_) => holder.stat("provides").expect("told"),
+    }
+}
+
+#[test]
+fn e3_intents_survive_a_kill_and_are_published_without_the_application() {
+    let _turn = turn();
+    let dir = tempfile::tempdir().expect("a directory");
+    assert_eq!(intent(Some(dir.path())), records());
+    assert_eq!(intent(None), 0, "the control has to fail");
+}
+
+/// E4: what a bystander waits while others flood the node.
+fn bystander(dir: Option<&Path>, held: u64) -> common::child::Done {
+    let mut node = start(&Config {
+        keys_max: 20_000_000,
+        ..config(1, dir)
+    });
+    let address = node.address.clone();
+    node.ask(&format!("fill {held}"), "filled", Duration::from_secs(600))
+        .expect("filled");
+    let mut bystander = start(&config(2, None));
+    bystander.dial(&address).expect("dialled");
+    ask(&mut bystander, "put e4 0 50 600");
+    let mut client = start(&config(3, None));
+    client.dial(&address).expect("dialled");
+    let mut flooders: Vec<NodeProcess> = (10..13)
+        .map(|number| start(&config(number, None)))
+        .collect();
+    for (which, flooder) in flooders.iter_mut().enumerate() {
+        flooder.dial(&address).expect("dialled");
+        let rate = if is_full() { 500 } else { 100 };
+        flooder
+            .tell(&format!("provide flood{which} 0 1000000 {rate}"))
+            .expect("told");
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    // The bystander's own copies are local to it: another one asks.
+    ask(&mut client, "records e4 0 50");
+    ask(&mut client, "records e4 0 50")
+}
+
+#[test]
+fn e4_a_bystander_does_not_wait_for_the_store() {
+    let _turn = turn();
+    let dir = tempfile::tempdir().expect("a directory");
+    let ours = bystander(Some(dir.path()), if is_full() { 1_000_000 } else { 20_000 });
+    let control = bystander(None, 10_000);
+    eprintln!("bystander, ours {ours:?}, MemoryStore {control:?}");
+    assert_eq!((ours.found, control.found), (50, 50));
+    // Twice the control, and what a busy machine's scheduler adds.
+    let allowed = 2 * control.p99_us + 100_000;
+    assert!(
+        ours.p99_us <= allowed,
+        "{} us, {allowed} allowed",
+        ours.p99_us
+    );
+}
+
+/// E5: a peer floods keys until the node is full; then the node itself wants to provide.
+fn hostile(dir: Option<&Path>) -> (u64, u64) {
+    let mut node = start(&Config {
+        keys_max: 40,
+        disk_mib: 32,
+        ..config(1, dir)
+    });
+    let address = node.address.clone();
+    let mut flooder = start(&config(2, None));
+    flooder.dial(&address).expect("dialled");
+    ask(&mut flooder, "provide flood 0 80 0");
+    if dir.is_some() {
+        node.wait_stat("provides", |n| n == 40, LONG)
+            .expect("as many as may be");
+    }
+    ask(&mut node, "provide own 0 20 0");
+    (
+        node.stat("own").expect("told"),
+        node.stat("disk").expect("told"),
+    )
+}
+
+#[test]
+fn e5_a_flooded_node_still_provides_its_own_keys() {
+    let _turn = turn();
+    let dir = tempfile::tempdir().expect("a directory");
+    let (own, disk) = hostile(Some(dir.path()));
+    assert_eq!(own, 20);
+    assert!(disk < 33 << 20, "{disk} bytes");
+    assert_eq!(hostile(None).0, 0, "the control has to fail");
+}

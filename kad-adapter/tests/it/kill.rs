@@ -1,0 +1,213 @@
+//! A real child is killed with SIGKILL at random moments, again and again in one directory. What
+//! it acknowledged is there: values, own provides, removals; foreign provider records may miss the
+//! last window alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use libp2p_kad::store::RecordStore;
+use peercask_kad::{Options, PersistentStore};
+
+use crate::support::*;
+
+const DIR: &str = "PEERCASK_KAD_KILL_DIR";
+const FROM: &str = "PEERCASK_KAD_KILL_FROM";
+/// More than the window of 5 ms for one batch and the next can hold, at the pace of the child.
+const FOREIGN_MISSED_MAX: u64 = 4_000;
+
+/// Foreign keys begin here.
+const FOREIGN: u64 = 1 << 40;
+
+/// What an operation does; the same for whoever asks.
+enum Op {
+    Put(u64, Vec<u8>),
+    Remove(u64),
+    Provide(u64),
+    StopProviding(u64),
+    AddForeign(u64),
+}
+
+fn op(number: u64) -> Op {
+    let mut rng = Rng::new(number ^ 0x0DD5);
+    let which = rng.below(40);
+    match rng.below(10) {
+        0..=2 => Op::Put(which, [&number.to_le_bytes()[..], &[7; 90]].concat()),
+        3 => Op::Remove(which),
+        4 | 5 => Op::Provide(which),
+        6 => Op::StopProviding(which),
+        _ => Op::AddForeign(number),
+    }
+}
+
+fn options() -> Options {
+    let engine = peercask::Options::default()
+        .segment_bytes(16 << 10)
+        .reserve_bytes(0)
+        .merge_rate(None)
+        .merge_dead_share(0.3);
+    Options::default().engine(engine)
+}
+
+fn apply(store: &mut PersistentStore, number: u64) {
+    match op(number) {
+        Op::Put(which, value) => store.put(own_record(which, &value)).expect("put"),
+        Op::Remove(which) => store.remove(&key(which)),
+        Op::Provide(which) => store.add_provider(own_provide(which)).expect("added"),
+        Op::StopProviding(which) => store.remove_provider(&key(which), &local()),
+        Op::AddForeign(which) => {
+            store
+                .add_provider(provider(FOREIGN + which, which))
+                .expect("added");
+        }
+    }
+}
+
+/// What the acknowledged operations leave.
+#[derive(Default)]
+struct Known {
+    values: BTreeMap<u64, Vec<u8>>,
+    provided: BTreeSet<u64>,
+    foreign: Vec<u64>,
+}
+
+impl Known {
+    fn apply(&mut self, number: u64) {
+        match op(number) {
+            Op::Put(which, value) => drop(self.values.insert(which, value)),
+            Op::Remove(which) => drop(self.values.remove(&which)),
+            Op::Provide(which) => drop(self.provided.insert(which)),
+            Op::StopProviding(which) => drop(self.provided.remove(&which)),
+            Op::AddForeign(which) => self.foreign.push(which),
+        }
+    }
+}
+
+/// Not a test of its own: the child of the one below. It works until it is killed.
+#[test]
+fn helper_works_until_it_is_killed() {
+    let (Some(dir), Ok(from)) = (std::env::var_os(DIR), std::env::var(FROM)) else {
+        return;
+    };
+    let from: u64 = from.parse().expect("a number");
+    let mut store = open_with(Path::new(&dir), options());
+    let mut out = std::io::stdout().lock();
+    for number in from.. {
+        apply(&mut store, number);
+        writeln!(out, "{number}").expect("the parent reads");
+        // A pace that the writer keeps up with, as on a network.
+        if number.is_multiple_of(16) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+fn last_number(out: &mut BufReader<ChildStdout>) -> Option<u64> {
+    let mut line = String::new();
+    let mut last = None;
+    while out.read_line(&mut line).expect("the pipe is read") > 0 {
+        let whole = line.strip_suffix('\n');
+        last = whole.and_then(|number| number.parse().ok()).or(last);
+        line.clear();
+    }
+    last
+}
+
+/// Runs a child from operation `from` on and kills it; the last that it acknowledged.
+fn killed(dir: &Path, from: u64, after: Duration) -> Option<u64> {
+    let mut child = Command::new(std::env::current_exe().expect("this test has a file"))
+        .args([
+            "kill::helper_works_until_it_is_killed",
+            "--exact",
+            "--nocapture",
+        ])
+        .env(DIR, dir)
+        .env(FROM, from.to_string())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the child starts");
+    let mut out = BufReader::new(child.stdout.take().expect("piped"));
+    let reader = std::thread::spawn(move || last_number(&mut out));
+    std::thread::sleep(after);
+    child.kill().expect("killed");
+    let ended = child.wait().expect("ended");
+    assert!(ended.code().is_none(), "it ended by itself: {ended:?}");
+    reader.join().expect("the reader ends with the pipe")
+}
+
+fn assert_known(store: &PersistentStore, known: &Known, begun: u64, round: u64) {
+    // The operation begun last may be there or not.
+    let undecided = match op(begun) {
+        Op::Put(which, _) | Op::Remove(which) => Some(which),
+        _ => None,
+    };
+    for which in 0..40 {
+        let found = store.get(&key(which)).map(|record| record.value.clone());
+        if undecided != Some(which) {
+            assert_eq!(
+                found.as_ref(),
+                known.values.get(&which),
+                "round {round}, value {which}"
+            );
+        }
+    }
+    let undecided = match op(begun) {
+        Op::Provide(which) | Op::StopProviding(which) => Some(which),
+        _ => None,
+    };
+    let provided: BTreeSet<_> = store.provided().map(|record| record.key.to_vec()).collect();
+    for which in (0..40).filter(|which| undecided != Some(*which)) {
+        let there = provided.contains(&key(which).to_vec());
+        assert_eq!(
+            there,
+            known.provided.contains(&which),
+            "round {round}, provide {which}"
+        );
+    }
+    let window = known.foreign.iter().rev().take(FOREIGN_MISSED_MAX as usize);
+    let missed = window
+        .clone()
+        .take_while(|which| store.providers(&key(FOREIGN + **which)).is_empty())
+        .count();
+    // What is missed is the end of the row: no gap before it.
+    for which in window.skip(missed).take(200) {
+        assert_eq!(
+            store.providers(&key(FOREIGN + *which)).len(),
+            1,
+            "round {round}, foreign {which}"
+        );
+    }
+}
+
+#[test]
+fn two_hundred_kills_lose_no_value_no_intent_and_no_removal() {
+    let dir = dir();
+    let mut known = Known::default();
+    let mut rng = Rng::new(10);
+    let (mut done, mut next) = (0, 1);
+    for round in 0..rounds(200) {
+        let after = Duration::from_micros(5_000 + rng.below(60_000));
+        let last = killed(dir.path(), next, after).unwrap_or(done);
+        (done + 1..=last).for_each(|number| known.apply(number));
+        done = done.max(last);
+        let store = open_with(dir.path(), options().background(false));
+        let handle = store.handle();
+        let report = handle.report();
+        assert_eq!(report.recovery.damage, [], "round {round}");
+        assert_eq!(
+            (report.undecodable, report.damaged),
+            (0, 0),
+            "round {round}"
+        );
+        assert_known(&store, &known, last + 1, round);
+        // The one that was begun may have been done: its outcome becomes known by doing it.
+        next = done + 1;
+    }
+    assert!(
+        done > rounds(200) * 10,
+        "the children got somewhere: {done}"
+    );
+}

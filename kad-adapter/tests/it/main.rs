@@ -1,0 +1,25 @@
+//! The tests of the record store, one binary. The crate's documentation maps the items of the
+//! checklist to the tests in here.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::cast_possible_truncation,
+    reason = "tests"
+)]
+
+#[path = "../../examples/common/mod.rs"]
+mod common;
+
+mod bad_input;
+mod behaviour;
+mod damage;
+mod due;
+mod durability;
+mod full;
+mod kill;
+mod model;
+mod operating;
+mod parity;
+mod quotas;
+mod support;
+mod swarm_thread;
+mod time;

@@ -1,0 +1,251 @@
+//! A drop-in for `MemoryStore`: what its own tests ask for, in our words, and the limits.
+
+use std::borrow::Cow;
+use std::time::Instant;
+
+use libp2p_kad::store::{Error, MemoryStore, RecordStore};
+use libp2p_kad::{ProviderRecord, Record};
+use peercask_kad::{Limits, PersistentStore, Refusal};
+
+use crate::support::*;
+
+/// A record with everything that may be there or not.
+fn any_record(rng: &mut Rng) -> Record {
+    let len = rng.below(300);
+    Record {
+        key: key(rng.next()),
+        value: (0..len).map(|_| rng.next() as u8).collect(),
+        publisher: (rng.below(2) == 0).then(|| peer(rng.next())),
+        expires: (rng.below(2) == 0).then(|| Instant::now() + seconds(rng.below(60))),
+    }
+}
+
+fn any_provider(rng: &mut Rng) -> ProviderRecord {
+    ProviderRecord {
+        key: key(rng.next()),
+        provider: peer(rng.next()),
+        expires: (rng.below(2) == 0).then(|| Instant::now() + seconds(rng.below(60))),
+        addresses: (0..rng.below(4)).map(address).collect(),
+    }
+}
+
+#[test]
+fn a_record_that_was_put_is_there_until_it_is_removed() {
+    let dir = dir();
+    let mut store = open(dir.path());
+    let mut rng = Rng::new(1);
+    for _ in 0..200 {
+        let record = any_record(&mut rng);
+        store.put(record.clone()).expect("put");
+        assert_eq!(store.get(&record.key), Some(Cow::Borrowed(&record)));
+        store.remove(&record.key);
+        assert_eq!(store.get(&record.key), None);
+    }
+}
+
+#[test]
+fn a_provider_that_was_added_is_there_until_it_is_removed() {
+    let dir = dir();
+    let mut store = open(dir.path());
+    let mut rng = Rng::new(2);
+    for _ in 0..200 {
+        let record = any_provider(&mut rng);
+        store.add_provider(record.clone()).expect("added");
+        let found = store.providers(&record.key);
+        assert_eq!(found, [record.clone()]);
+        assert_eq!(found[0].addresses, record.addresses);
+        assert_eq!(found[0].expires, record.expires);
+        store.remove_provider(&record.key, &record.provider);
+        assert_eq!(store.providers(&record.key), []);
+    }
+}
+
+#[test]
+fn what_the_node_provides_is_yielded_and_updated_over_a_reopen_too() {
+    let dir = dir();
+    let mut store = open(dir.path());
+    let mut provided = own_provide(1);
+    store.add_provider(provided.clone()).expect("added");
+    let yielded: Vec<_> = store.provided().map(Cow::into_owned).collect();
+    assert_eq!(yielded, [provided.clone()]);
+    drop(store);
+
+    let mut store = open(dir.path());
+    assert_eq!(store.provided().count(), 1);
+    assert_eq!(store.providers(&provided.key), [provided.clone()]);
+    // Just over: still listed, as kad is the one who looks.
+    let mut foreign = provider(2, 2);
+    foreign.expires = Some(Instant::now());
+    store.add_provider(foreign.clone()).expect("added");
+    assert_eq!(store.providers(&foreign.key), [foreign.clone()]);
+    provided.expires = Some(Instant::now());
+    store.add_provider(provided.clone()).expect("updated");
+    assert_eq!(store.provided().count(), 1);
+    store.remove_provider(&provided.key, &local());
+    assert_eq!(store.provided().count(), 0);
+    drop(store);
+    assert_eq!(open(dir.path()).provided().count(), 0);
+}
+
+#[test]
+fn a_full_key_takes_no_more_and_says_ok_as_memory_store_does() {
+    let dir = dir();
+    let mut store = open(dir.path());
+    for number in 0..20 {
+        store.add_provider(provider(1, number)).expect("added");
+    }
+    store
+        .add_provider(provider(1, 99))
+        .expect("not added, yet Ok");
+    assert!(!store.providers(&key(1)).contains(&provider(1, 99)));
+    assert_eq!(store.providers(&key(1)).len(), 20);
+    assert_eq!(store.handle().stats().refused.of(Refusal::KeyFull), 1);
+}
+
+#[test]
+fn limits_bind_at_their_number_and_replacing_is_allowed_at_capacity() {
+    let dir = dir();
+    let limits = Limits {
+        foreign_records_max: 3,
+        foreign_keys_max: 3,
+        value_bytes_max: 100,
+        ..Limits::default()
+    };
+    let mut store = open_with(dir.path(), quiet().limits(limits.clone()));
+    for number in 0..3 {
+        store.put(record(number, b"x")).expect("put");
+        store.add_provider(provider(number, 1)).expect("added");
+    }
+    let full = |store: &mut PersistentStore| {
+        assert!(matches!(store.put(record(9, b"x")), Err(Error::MaxRecords)));
+        let refused = store.add_provider(provider(9, 1));
+        assert!(matches!(refused, Err(Error::MaxProvidedKeys)));
+        store.put(record(1, b"new")).expect("replaced");
+        store.add_provider(provider(1, 1)).expect("refreshed");
+        store
+            .add_provider(provider(1, 2))
+            .expect("another provider of a known key");
+        store.remove_provider(&key(1), &peer(2));
+        let exact = store.put(record(2, &[0; 100]));
+        assert!(matches!(exact, Err(Error::ValueTooLarge)));
+        store.put(record(2, &[0; 99])).expect("one byte less");
+    };
+    full(&mut store);
+    drop(store);
+    // With smaller limits than it holds it keeps what it has and takes nothing new.
+    let smaller = Limits {
+        foreign_records_max: 1,
+        foreign_keys_max: 1,
+        ..limits
+    };
+    let mut store = open_with(dir.path(), quiet().limits(smaller));
+    assert_eq!(store.records().count(), 3);
+    full(&mut store);
+}
+
+#[test]
+fn two_calls_without_a_change_yield_the_same_order_and_hold_nothing() {
+    let dir = dir();
+    let mut store = open(dir.path());
+    for number in 0..200 {
+        store.put(record(number, b"value")).expect("put");
+        store.add_provider(own_provide(number)).expect("added");
+    }
+    let keys = |store: &PersistentStore| -> Vec<_> {
+        store.records().map(|record| record.key.clone()).collect()
+    };
+    assert_eq!(keys(&store), keys(&store));
+    let provided = |store: &PersistentStore| -> Vec<_> {
+        store.provided().map(|record| record.key.clone()).collect()
+    };
+    assert_eq!(provided(&store), provided(&store));
+    let before = keys(&store);
+    // Taken and kept as kad keeps it, while the store changes under it.
+    let taken: Vec<_> = store.records().map(Cow::into_owned).collect();
+    store.remove(&before[0]);
+    assert_eq!((taken.len(), store.records().count()), (200, 199));
+}
+
+#[test]
+fn retain_keeps_what_it_says_with_the_changes_made() {
+    let dir = dir();
+    let mut store = open(dir.path());
+    for number in 0..3_000_u64 {
+        let publisher = (number % 5 == 0).then(local);
+        let record = Record {
+            publisher,
+            ..record(number, &number.to_le_bytes())
+        };
+        store.put(record).expect("put");
+    }
+    store.retain(|_, record| {
+        record.value.push(7);
+        record.value[0] % 2 == 0
+    });
+    drop(store);
+    let store = open_with(dir.path(), quiet().window_records(5_000));
+    let records: Vec<_> = store.records().map(Cow::into_owned).collect();
+    assert_eq!(records.len(), 1_500);
+    for record in records {
+        assert_eq!((record.value[0] % 2, record.value[8]), (0, 7));
+    }
+}
+
+#[test]
+fn it_is_send_and_needs_no_runtime() {
+    fn is_send<T: Send + 'static>(_: &T) {}
+    let dir = dir();
+    let mut store = open_with(dir.path(), peercask_kad::Options::default());
+    is_send(&store);
+    store.add_provider(provider(1, 1)).expect("added");
+    let moved = std::thread::spawn(move || store.providers(&key(1)).len());
+    assert_eq!(moved.join().expect("no panic"), 1);
+    let runtimes = [
+        tokio::runtime::Builder::new_current_thread().build(),
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .build(),
+    ];
+    for runtime in runtimes {
+        let path = dir.path().to_path_buf();
+        runtime.expect("a runtime").block_on(async move {
+            let task = tokio::spawn(async move {
+                let mut store = open_with(&path, peercask_kad::Options::default());
+                store.add_provider(provider(1, 1)).expect("added");
+                store.providers(&key(1)).len()
+            });
+            assert_eq!(task.await.expect("no panic"), 1);
+        });
+    }
+}
+
+#[test]
+fn a_store_is_filled_from_any_other() {
+    let dir = dir();
+    let mut memory = MemoryStore::new(local());
+    for number in 0..500 {
+        memory.put(record(number, b"from memory")).expect("put");
+        memory.add_provider(own_provide(number)).expect("added");
+        memory
+            .add_provider(provider(number, number))
+            .expect("added");
+    }
+    let mut store = open(dir.path());
+    let filled = store.fill_from(&memory).expect("filled");
+    assert_eq!(
+        (filled.records, filled.provides, filled.refused),
+        (500, 1_000, 0)
+    );
+    drop(store);
+    let store = open(dir.path());
+    let provided: Vec<_> = store.provided().map(Cow::into_owned).collect();
+    assert_eq!(provided.len(), 500);
+    for number in 0..500 {
+        let found = store.get(&key(number)).expect("there");
+        assert_eq!(found.into_owned(), record(number, b"from memory"));
+        assert_eq!(
+            store.providers(&key(number)),
+            memory.providers(&key(number))
+        );
+    }
+}

@@ -1,0 +1,81 @@
+//! Memory per record and per call, as the allocator saw it: a binary of its own with one test, so
+//! that nobody else allocates meanwhile.
+
+use std::alloc::System;
+
+use libp2p_identity::PeerId;
+use libp2p_kad::store::RecordStore;
+use libp2p_kad::{ProviderRecord, RecordKey};
+use peercask_kad::{Limits, Options, PersistentStore};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+#[global_allocator]
+static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// Grows, not shrinks: all of it counts against the records.
+const BYTES_PER_RECORD_MAX: f64 = 100.0;
+/// The largest that one call may take at once. An index of 200,000 records has some 15 MiB.
+const BYTES_PER_CALL_MAX: usize = 1 << 20;
+
+/// Spread like SHA-256, and the same each time.
+fn id(number: u64) -> [u8; 34] {
+    let mut bytes = [0; 34];
+    bytes[..2].copy_from_slice(&[0x12, 0x20]);
+    let mut z = number;
+    for at in 0..4 {
+        z = z.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (z ^ (z >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        bytes[2 + at * 8..10 + at * 8].copy_from_slice(&(mixed ^ (mixed >> 32)).to_le_bytes());
+    }
+    bytes
+}
+
+fn provider(number: u64, now: std::time::Instant) -> ProviderRecord {
+    let peer = PeerId::from_bytes(&id(number % 5_000)).expect("a multihash");
+    let address = "/ip4/10.0.0.1/tcp/4001".parse().expect("an address");
+    ProviderRecord {
+        expires: Some(now + std::time::Duration::from_secs(172_800 + number / 1_500)),
+        ..ProviderRecord::new(RecordKey::new(&id(number << 20)), peer, vec![address])
+    }
+}
+
+#[test]
+#[expect(
+    clippy::print_stderr,
+    clippy::cast_precision_loss,
+    reason = "a measurement"
+)]
+fn a_provider_record_takes_at_most_a_hundred_bytes_and_no_call_moves_the_index() {
+    const RECORDS: u64 = 200_000;
+    let dir = tempfile::tempdir().expect("a directory");
+    let options = Options::default().background(false).limits(Limits {
+        queue_bytes_max: 1 << 20,
+        ..Limits::default()
+    });
+    let local = PeerId::from_bytes(&id(u64::MAX)).expect("a multihash");
+    let mut store = PersistentStore::open(dir.path(), local, options).expect("opened");
+    let handle = store.handle();
+    let now = std::time::Instant::now();
+    let region = Region::new(&GLOBAL);
+    let mut largest = 0;
+    for number in 0..RECORDS {
+        let record = provider(number, now);
+        let call = Region::new(&GLOBAL);
+        store.add_provider(record).expect("added");
+        largest = largest.max(call.change().bytes_allocated);
+        if number % 2_000 == 0 {
+            handle.step().expect("stepped");
+        }
+    }
+    handle.step().expect("stepped");
+    let change = region.change();
+    let held = change.bytes_allocated as f64 - change.bytes_deallocated as f64;
+    let engine = handle.engine().stats().index_bytes as f64;
+    let each = held / RECORDS as f64;
+    eprintln!(
+        "{each:.1} bytes a record, of which the engine's keydir says {:.1}; largest call {largest}",
+        engine / RECORDS as f64
+    );
+    assert!(largest < BYTES_PER_CALL_MAX, "{largest} bytes in one call");
+    assert!(each <= BYTES_PER_RECORD_MAX, "{each:.1} bytes a record");
+}
