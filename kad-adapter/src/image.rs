@@ -33,11 +33,14 @@ pub(crate) struct SavedTable {
 
 /// Writes the index as it is; nothing may be written to the log afterwards.
 pub(crate) fn save(shared: &Shared) -> io::Result<()> {
+    let Some(dir) = &shared.dir else {
+        return Ok(());
+    };
     let state = shared.lock();
     let last_seq = shared.store.stats().last_seq;
-    let temporary = shared.dir.join(TEMPORARY);
-    let written = write_file(&temporary, &state, last_seq)
-        .and_then(|()| fs::rename(&temporary, path(&shared.dir)));
+    let temporary = dir.join(TEMPORARY);
+    let written =
+        write_file(&temporary, &state, last_seq).and_then(|()| fs::rename(&temporary, path(dir)));
     if written.is_err() {
         // What is left of it is no image; the next save begins it anew.
         let _nothing_to_add = fs::remove_file(&temporary);

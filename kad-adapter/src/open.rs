@@ -2,10 +2,10 @@
 //! from a walk over the records.
 
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use libp2p_identity::PeerId;
 use peercask::{Durability, ErrorKind, Keyspace, KeyspaceOptions, Store, Write};
@@ -58,13 +58,45 @@ pub(crate) fn open(dir: &Path, local: PeerId, options: Options) -> Result<Arc<Sh
     let start = Instant::now();
     options.check()?;
     let store = Store::open(dir, engine_options(&options))?;
-    let engine_elapsed = start.elapsed();
+    let begun = Begun {
+        start,
+        engine_elapsed: start.elapsed(),
+        dir: Some(dir.to_path_buf()),
+    };
+    attach(store, begun, local, options)
+}
+
+/// On an engine that somebody else opened: no file beside it is read or written.
+pub(crate) fn open_on(store: Store, local: PeerId, options: Options) -> Result<Arc<Shared>> {
+    options.check()?;
+    let begun = Begun {
+        start: Instant::now(),
+        engine_elapsed: Duration::ZERO,
+        dir: None,
+    };
+    attach(store, begun, local, options)
+}
+
+/// What is known before there is a store.
+struct Begun {
+    start: Instant,
+    engine_elapsed: Duration,
+    dir: Option<PathBuf>,
+}
+
+fn attach(store: Store, begun: Begun, local: PeerId, options: Options) -> Result<Arc<Shared>> {
+    let Begun {
+        start,
+        engine_elapsed,
+        dir,
+    } = begun;
     let meta = meta_of(&store)?;
     let spaces = spaces_of(&store, &local)?;
     let (session, identity_before) = begin_session(&meta, &local)?;
     let last_seq = store.recovery().last_seq;
-    let saved = image::load(dir, last_seq).filter(|_| store.recovery().clean);
-    image::remove(dir);
+    let saved = dir.as_deref().and_then(|dir| image::load(dir, last_seq));
+    let saved = saved.filter(|_| store.recovery().clean);
+    dir.iter().for_each(|dir| image::remove(dir));
 
     let now_ms = store.now_ms();
     let mut report = OpenReport {
@@ -81,7 +113,7 @@ pub(crate) fn open(dir: &Path, local: PeerId, options: Options) -> Result<Arc<Sh
     let tables = match saved.filter(|_| report.index_from_image) {
         Some(saved) => from_image(saved, second_of_ms(now_ms), &mut report),
         None => {
-            warm(dir);
+            dir.iter().for_each(|dir| warm(dir));
             walk_all(&spaces, view, &mut report)?
         }
     };
@@ -104,7 +136,7 @@ pub(crate) fn open(dir: &Path, local: PeerId, options: Options) -> Result<Arc<Sh
         local_bytes: local.to_bytes(),
         local_tag: tag_of(&local.to_bytes()),
         local,
-        dir: dir.to_path_buf(),
+        dir,
         store,
         spaces,
         meta,

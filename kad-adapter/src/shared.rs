@@ -131,7 +131,8 @@ pub(crate) struct Shared {
     pub(crate) local: PeerId,
     pub(crate) local_bytes: Vec<u8>,
     pub(crate) local_tag: u64,
-    pub(crate) dir: PathBuf,
+    /// None if somebody else opened the engine: then nothing is kept beside it.
+    pub(crate) dir: Option<PathBuf>,
     pub(crate) store: Store,
     /// By `Which`, then the publishing times of own values and own provides.
     pub(crate) spaces: [Keyspace; 6],

@@ -53,6 +53,23 @@ impl PersistentStore {
         })
     }
 
+    /// The same on an engine that the program has opened itself, and whose other keyspaces it may
+    /// use: for one directory under several stores, and for trials on a simulated disk. The
+    /// engine's options are the program's; they should give `Kernel` durability or less. No index
+    /// is saved, so that opening reads every record, and closing closes the engine for all.
+    ///
+    /// # Errors
+    /// As [`PersistentStore::open`].
+    pub fn open_on(
+        engine: peercask::Store,
+        local: PeerId,
+        options: Options,
+    ) -> Result<PersistentStore> {
+        Ok(PersistentStore {
+            shared: open::open_on(engine, local, options)?,
+        })
+    }
+
     /// A handle that works on when the store has moved into the behaviour.
     #[must_use]
     pub fn handle(&self) -> Handle {

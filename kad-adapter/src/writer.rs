@@ -178,7 +178,8 @@ impl Shared {
     pub(crate) fn measure(&self) {
         let stats = self.store.stats();
         let before = self.counters.written_since.get();
-        let bytes = dir_bytes(&self.dir).unwrap_or(stats.disk_bytes);
+        let listed = self.dir.as_deref().and_then(|dir| dir_bytes(dir).ok());
+        let bytes = listed.unwrap_or(stats.disk_bytes);
         let waiting = self.lock().pending.bytes() as u64;
         self.counters.disk_bytes.set(bytes + waiting);
         self.counters.written_since.take(before);
@@ -222,7 +223,7 @@ impl Shared {
             Err(_) => Err(()),
         };
         if saved.is_err() {
-            image::remove(&self.dir);
+            self.dir.iter().for_each(|dir| image::remove(dir));
         }
         let closed = self.store.clone().close().map_err(Error::from);
         *ended = Some(drained.and(closed));

@@ -1,2 +1,324 @@
-//! Bench.
-fn main() {}
+//! Ours beside `MemoryStore` and beside a SQLite table behind the same trait: filling with provider
+//! records, reading them, memory, files, opening, and a mixed load on a full store. Each store is
+//! measured in a process of its own.
+#![expect(
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "it is a command that prints measurements"
+)]
+
+mod load;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use clap::{Parser, ValueEnum};
+use libp2p_kad::store::{MemoryStore, MemoryStoreConfig, RecordStore};
+use peercask_kad::{Limits, Options, PersistentStore};
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+use std::alloc::System;
+
+use load::Times;
+
+#[global_allocator]
+static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+type Failure = Box<dyn Error>;
+
+/// Measures record stores of Kademlia nodes.
+#[derive(Parser, Clone)]
+struct Args {
+    /// Provider records to fill with.
+    #[arg(long, default_value_t = 1_000_000)]
+    records: u64,
+    /// Seconds of mixed load on the full store: 1,500 adds and 500 reads a second.
+    #[arg(long, default_value_t = 30)]
+    mixed_seconds: u64,
+    /// Adds a second while filling; 0 for as fast as it takes them.
+    #[arg(long, default_value_t = 0)]
+    rate: u64,
+    /// Where the stores are made; a temporary directory if not given.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// The stores to measure.
+    #[arg(long, value_delimiter = ',', default_value = "ours,memory")]
+    stores: Vec<Which>,
+    /// Measure in this very process: the command starts itself with it.
+    #[arg(long, hide = true)]
+    here: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum, Debug)]
+enum Which {
+    Ours,
+    Memory,
+    #[cfg(feature = "sqlite")]
+    Sqlite,
+}
+
+fn main() -> Result<(), Failure> {
+    let args = Args::parse();
+    if args.here {
+        return measure(args.stores[0], &args);
+    }
+    println!(
+        "{} provider records of 5,000 providers, one address each",
+        args.records
+    );
+    for which in &args.stores {
+        let name = which.to_possible_value().ok_or("each has a name")?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command
+            .arg("--here")
+            .args(["--stores", name.get_name()])
+            .args(["--records", &args.records.to_string()])
+            .args(["--rate", &args.rate.to_string()])
+            .args(["--mixed-seconds", &args.mixed_seconds.to_string()]);
+        if let Some(dir) = &args.dir {
+            command.arg("--dir").arg(dir);
+        }
+        println!("\n== {}", name.get_name());
+        if !command.status()?.success() {
+            return Err("the measurement failed".into());
+        }
+    }
+    Ok(())
+}
+
+fn measure(which: Which, args: &Args) -> Result<(), Failure> {
+    let base = match &args.dir {
+        Some(dir) => tempfile::tempdir_in(dir)?,
+        None => tempfile::tempdir()?,
+    };
+    let local = load::peer(u64::MAX);
+    match which {
+        Which::Ours => measure_ours(base.path(), args),
+        Which::Memory => {
+            let config = MemoryStoreConfig {
+                max_provided_keys: usize::MAX,
+                ..MemoryStoreConfig::default()
+            };
+            let before = held();
+            let mut store = MemoryStore::with_config(local, config);
+            fill_and_read(&mut store, args);
+            tell_memory(before, args);
+            mixed(&mut store, args);
+            Ok(())
+        }
+        #[cfg(feature = "sqlite")]
+        Which::Sqlite => {
+            let before = held();
+            let mut store = sqlite::SqliteStore::open(&base.path().join("records.db"))?;
+            fill_and_read(&mut store, args);
+            tell_memory(before, args);
+            tell_files(base.path(), args)?;
+            mixed(&mut store, args);
+            Ok(())
+        }
+    }
+}
+
+fn options() -> Options {
+    let limits = Limits {
+        foreign_keys_max: u64::MAX,
+        foreign_provides_max: u64::MAX,
+        records_per_provider_max: u32::MAX,
+        disk_bytes_max: None,
+        ..Limits::default()
+    };
+    Options::default()
+        .limits(limits)
+        .close_timeout(Duration::from_secs(600))
+}
+
+fn measure_ours(base: &Path, args: &Args) -> Result<(), Failure> {
+    let local = load::peer(u64::MAX);
+    let dir = base.join("ours");
+    let before = held();
+    let mut store = PersistentStore::open(&dir, local, options())?;
+    let handle = store.handle();
+    fill_and_read(&mut store, args);
+    handle.sync()?;
+    tell_memory(before, args);
+    let keydir = handle.engine().stats().index_bytes;
+    println!(
+        "  of which the engine's keydir: {:.1} bytes a record",
+        keydir as f64 / args.records as f64
+    );
+    tell_files(&dir, args)?;
+    mixed(&mut store, args);
+    let stats = handle.stats();
+    println!(
+        "  sweep {:?}, swept {}, syncs {}, refused {}, slowest call {:?}",
+        stats.last_sweep_took,
+        stats.swept,
+        stats.syncs,
+        stats.refused.total(),
+        stats.slowest_call
+    );
+    let start = Instant::now();
+    handle.close()?;
+    println!(
+        "close, saving the index: {:.2} s",
+        start.elapsed().as_secs_f64()
+    );
+    drop(store);
+    for (what, forget) in [
+        ("with the saved index", false),
+        ("by a walk over all records", true),
+    ] {
+        if forget {
+            std::fs::remove_file(dir.join("kad-index"))?;
+        }
+        let store = PersistentStore::open(&dir, local, options())?;
+        let handle = store.handle();
+        let report = handle.report();
+        println!(
+            "open {what}: {:.2} s for {} records, of which the engine {:.2} s (image used: {})",
+            report.elapsed.as_secs_f64(),
+            report.records,
+            report.engine_elapsed.as_secs_f64(),
+            report.index_from_image
+        );
+    }
+    Ok(())
+}
+
+fn fill_and_read(store: &mut impl RecordStore, args: &Args) {
+    let mut times = Times::default();
+    let start = Instant::now();
+    let now = Instant::now();
+    let mut refused = 0_u64;
+    for number in 0..args.records {
+        load::keep_rate(start, number, args.rate);
+        let record = load::provider(number, now);
+        loop {
+            let began = Instant::now();
+            let taken = store.add_provider(record.clone());
+            times.note(began.elapsed());
+            if taken.is_ok() {
+                break;
+            }
+            // As fast as it goes is faster than the writer: the queue said so.
+            refused += 1;
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    }
+    let took = start.elapsed().as_secs_f64();
+    println!(
+        "fill: {:.0} adds a second, {}; {refused} times the queue was full",
+        args.records as f64 / took,
+        times.tell()
+    );
+    let mut times = Times::default();
+    let reads = 100_000.min(args.records);
+    let start = Instant::now();
+    let mut found = 0;
+    for number in 0..reads {
+        let key = load::key(load::mix(number) % args.records);
+        let began = Instant::now();
+        found += store.providers(&key).len();
+        times.note(began.elapsed());
+    }
+    println!(
+        "providers of random keys: {:.0} a second, {}; {found} found of {reads}",
+        reads as f64 / start.elapsed().as_secs_f64(),
+        times.tell()
+    );
+}
+
+/// What a busy node of the public network sees, on a full store.
+fn mixed(store: &mut impl RecordStore, args: &Args) {
+    const ADDS: u64 = 1_500;
+    const CALLS: u64 = 2_000;
+    let start = Instant::now();
+    let (mut adds, mut reads, mut control) = (Times::default(), Times::default(), Times::default());
+    let mut refused = 0_u64;
+    let mut number = 0;
+    while start.elapsed() < Duration::from_secs(args.mixed_seconds) {
+        load::keep_rate(start, number, CALLS);
+        let began = Instant::now();
+        if number % CALLS < ADDS {
+            // A half is new, a half refreshes what is there.
+            let which = if number % 2 == 0 {
+                args.records + number
+            } else {
+                load::mix(number) % args.records
+            };
+            let mut record = load::provider(which, began);
+            // Some live for seconds, so that there is something to sweep.
+            if number % 3 == 0 {
+                record.expires = Some(began + Duration::from_secs(5));
+            }
+            let began = Instant::now();
+            refused += u64::from(store.add_provider(record).is_err());
+            adds.note(began.elapsed());
+        } else {
+            let key = load::key(load::mix(number) % args.records);
+            let began = Instant::now();
+            let _found = store.providers(&key);
+            reads.note(began.elapsed());
+        }
+        // What this thread waits for without any store: the machine's own doing.
+        let began = Instant::now();
+        std::hint::black_box(load::mix(number));
+        control.note(began.elapsed());
+        number += 1;
+    }
+    if number > 0 {
+        println!(
+            "mixed, {} s, 1,500 adds and 500 reads a second, {refused} refused:",
+            args.mixed_seconds
+        );
+        println!("  adds {}", adds.tell());
+        println!("  reads {}", reads.tell());
+        println!(
+            "  nothing at all, for the machine's share: {}",
+            control.tell()
+        );
+        println!("  adds by microseconds: {}", adds.histogram());
+    }
+}
+
+/// Bytes that are allocated and not given back.
+fn held() -> u64 {
+    let stats = GLOBAL.stats();
+    (stats.bytes_allocated as u64).saturating_sub(stats.bytes_deallocated as u64)
+}
+
+fn tell_memory(before: u64, args: &Args) {
+    let now = held().saturating_sub(before);
+    println!(
+        "memory: {:.1} bytes a record by the allocator; resident, files not counted: {} MiB",
+        now as f64 / args.records as f64,
+        resident_mib()
+    );
+}
+
+/// Anonymous resident memory, where the system tells.
+fn resident_mib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssAnon:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kib.unwrap_or(0) / 1_024
+}
+
+fn tell_files(dir: &Path, args: &Args) -> Result<(), Failure> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(dir)? {
+        bytes += entry?.metadata()?.len();
+    }
+    println!(
+        "files: {:.1} bytes a record, {} MiB",
+        bytes as f64 / args.records as f64,
+        bytes >> 20
+    );
+    Ok(())
+}

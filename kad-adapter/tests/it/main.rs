@@ -11,6 +11,7 @@ mod common;
 
 mod bad_input;
 mod behaviour;
+mod crash;
 mod damage;
 mod due;
 mod durability;
