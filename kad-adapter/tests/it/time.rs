@@ -58,7 +58,11 @@ fn a_deadline_stays_where_it_is_while_time_passes_and_over_a_stop() {
 fn after_a_stop_beyond_its_life_a_record_is_not_served_not_counted_and_its_space_comes_back() {
     let dir = dir();
     let (time, options) = timed();
-    let options = options.engine(peercask::Options::default().segment_bytes(1 << 20));
+    let options = options.engine(
+        peercask::Options::default()
+            .segment_bytes(1 << 20)
+            .reserve_bytes(0),
+    );
     let mut store = reopened(dir.path(), &options);
     for number in 0..2_000 {
         let mut big = expiring(number, &time, seconds(20));
