@@ -98,6 +98,8 @@
 //! | E3 | `e2e::e3_intents_survive_a_kill_and_are_published_without_the_application` |
 //! | E4 | `e2e::e4_a_bystander_does_not_wait_for_the_store` |
 //! | E5 | `e2e::e5_a_flooded_node_still_provides_its_own_keys` |
+//! | E6 | `e2e::e6_a_node_on_a_full_disk_answers_shows_red_and_recovers` |
+//! | E7 rejoin | needs the peer store: it comes with it |
 //! | E9 soak | `quotas::the_files_stay_within_their_budget_under_a_day_of_churn` |
 //! | bad input | all of `bad_input` |
 //! | migration | `parity::a_store_is_filled_from_any_other` |

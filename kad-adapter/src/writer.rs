@@ -22,6 +22,8 @@ const BATCH_RECORDS_MAX: usize = 512;
 const BATCH_BYTES_MAX: usize = 256 << 10;
 /// Index entries that the sweep takes under one lock.
 const SWEEP_SLICE_LEN: usize = 128;
+/// Index entries that it counts under one lock.
+const COUNT_SLICE_LEN: usize = 4_096;
 /// Between two looks at what has expired.
 const TICK: Duration = Duration::from_millis(250);
 /// Between two measurements of the files.
@@ -136,12 +138,15 @@ impl Shared {
     pub(crate) fn sweep(&self) {
         let start = Instant::now();
         let now = self.now();
-        {
-            let mut state = self.lock();
-            state.anchor.follow(now.ms, self.options.time.instant());
-            for which in Which::ALL {
-                state.table_mut(which).count_expired(now.second);
-            }
+        self.lock()
+            .anchor
+            .follow(now.ms, self.options.time.instant());
+        for which in Which::ALL {
+            while self
+                .lock()
+                .table_mut(which)
+                .count_expired(now.second, COUNT_SLICE_LEN)
+            {}
         }
         let until_s = now.second.saturating_sub(seconds(self.options.grace));
         for which in Which::ALL {

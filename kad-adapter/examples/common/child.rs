@@ -35,7 +35,25 @@ pub struct Done {
 impl NodeProcess {
     /// Starts a node; `args` make this very program into one.
     pub fn start(config: &Config, args: &[&str]) -> Result<NodeProcess, Failure> {
-        let mut child = Command::new(std::env::current_exe()?)
+        NodeProcess::start_within(config, &[], args)
+    }
+
+    /// The same, by a command that runs another.
+    pub fn start_within(
+        config: &Config,
+        within: &[&str],
+        args: &[&str],
+    ) -> Result<NodeProcess, Failure> {
+        let own = std::env::current_exe()?;
+        let mut command = match within.split_first() {
+            None => Command::new(own),
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(own);
+                command
+            }
+        };
+        let mut child = command
             .args(args)
             .env(NODE, config.to_text())
             .stdin(Stdio::piped())

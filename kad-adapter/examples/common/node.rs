@@ -182,6 +182,11 @@ impl Running {
                 self.handle.as_ref().map(Handle::sync).transpose()?;
                 say("synced");
             }
+            ["hog", path] => hog(path)?,
+            ["unhog", path] => {
+                std::fs::remove_file(path)?;
+                say("unhogged");
+            }
             ["fill", count] => self.fill(count.parse()?)?,
             ["peers"] => {
                 let known = self.swarm.behaviour_mut().kad.kbuckets();
@@ -428,6 +433,15 @@ fn open_store(config: &Config, local: PeerId) -> Result<(AnyStore, Option<Handle
     let store = PersistentStore::open(dir, local, options)?;
     let handle = store.handle();
     Ok((AnyStore::Disk(store), Some(handle)))
+}
+
+/// Takes all room that is left on a file system.
+fn hog(path: &str) -> Result<(), Failure> {
+    use std::io::Write as _;
+    let mut file = std::fs::File::create(path)?;
+    while file.write_all(&[1; 512]).is_ok() {}
+    say("hogged");
+    Ok(())
 }
 
 /// One line to whoever started this node.

@@ -2,6 +2,7 @@
 //! It reads no record and knows no disk.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 
 use super::due::Due;
 use super::slab::{Entry, Slab, SlotState};
@@ -18,9 +19,9 @@ pub(crate) struct Table {
     pub(crate) due: Option<Due>,
     /// Different keys.
     keys: u64,
-    /// Entries whose deadline is not after `expired_until_s`.
+    /// Entries in the order of deadlines up to and with `expired_until`.
     expired: u64,
-    expired_until_s: u32,
+    expired_until: (u32, u32),
     quarantined: u64,
 }
 
@@ -41,7 +42,7 @@ impl Table {
             due: own.then(Due::default),
             keys: 0,
             expired: 0,
-            expired_until_s: 0,
+            expired_until: (0, 0),
             quarantined: 0,
         }
     }
@@ -174,17 +175,22 @@ impl Table {
             .map(|(_, slot)| *slot)
     }
 
-    /// Counts what has expired up to `now_s`: work for what expired since the last call.
-    pub(crate) fn count_expired(&mut self, now_s: u32) {
-        if now_s > self.expired_until_s {
-            let since = (self.expired_until_s, u32::MAX);
-            let range = (
-                std::ops::Bound::Excluded(since),
-                std::ops::Bound::Included((now_s, u32::MAX)),
-            );
-            self.expired += self.by_deadline.range(range).count() as u64;
-            self.expired_until_s = now_s;
+    /// Counts what has expired up to `now_s`, at most `max` entries; true if there may be more.
+    pub(crate) fn count_expired(&mut self, now_s: u32, max: usize) -> bool {
+        let end = (now_s, u32::MAX);
+        if end <= self.expired_until {
+            return false;
         }
+        let range = (Bound::Excluded(self.expired_until), Bound::Included(end));
+        let (mut counted, mut last) = (0, end);
+        for entry in self.by_deadline.range(range).take(max) {
+            counted += 1;
+            last = *entry;
+        }
+        let more = counted == max;
+        self.expired += counted as u64;
+        self.expired_until = if more { last } else { end };
+        more
     }
 
     /// Records, those that have expired left out as far as counted.
@@ -213,13 +219,13 @@ impl Table {
 
     fn add_deadline(&mut self, slot: u32, deadline_s: u32) {
         if deadline_s > 0 && self.by_deadline.insert((deadline_s, slot)) {
-            self.expired += u64::from(deadline_s <= self.expired_until_s);
+            self.expired += u64::from((deadline_s, slot) <= self.expired_until);
         }
     }
 
     fn drop_deadline(&mut self, slot: u32, deadline_s: u32) {
         if deadline_s > 0 && self.by_deadline.remove(&(deadline_s, slot)) {
-            self.expired -= u64::from(deadline_s <= self.expired_until_s);
+            self.expired -= u64::from((deadline_s, slot) <= self.expired_until);
         }
     }
 }
@@ -264,13 +270,14 @@ mod tests {
         let a = table.insert(entry(1, 1, 10)).expect("a slot");
         let b = table.insert(entry(2, 1, 20)).expect("a slot");
         table.insert(entry(3, 1, 0));
-        table.count_expired(15);
+        assert!(!table.count_expired(15, 10));
         assert_eq!(table.live(), 2);
         table.set_deadline(a, 30);
         assert_eq!(table.live(), 3);
         table.set_deadline(a, 5);
         assert_eq!(table.live(), 2);
-        table.count_expired(25);
+        assert!(table.count_expired(25, 1), "one is counted, more may come");
+        table.count_expired(25, 1);
         assert_eq!(table.live(), 1);
         assert_eq!(table.deadlines_until(25).collect::<Vec<_>>(), [a, b]);
         table.remove(a, SlotState::Free);

@@ -286,3 +286,76 @@ fn e5_a_flooded_node_still_provides_its_own_keys() {
     assert!(disk < 33 << 20, "{disk} bytes");
     assert_eq!(hostile(None).0, 0, "the control has to fail");
 }
+
+/// E6: the file system under a node fills up, and is freed again. A small one of the node's own, in a
+/// mount namespace.
+#[test]
+#[cfg(target_os = "linux")]
+fn e6_a_node_on_a_full_disk_answers_shows_red_and_recovers() {
+    const MOUNT: &str = r#"mount -t tmpfs -o size=6m,mode=700 none "$0" && exec "$@""#;
+    let _turn = turn();
+    let dir = tempfile::tempdir().expect("a directory");
+    let place = dir.path().to_string_lossy().into_owned();
+    let within = [
+        "unshare",
+        "--mount",
+        "--map-root-user",
+        "sh",
+        "-c",
+        MOUNT,
+        &place,
+    ];
+    let can = std::process::Command::new(within[0])
+        .args(&within[1..])
+        .arg("true")
+        .status();
+    if !can.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: this system gives no mount namespace");
+        return;
+    }
+    let config_of_node = Config {
+        disk_mib: 64,
+        ..config(1, Some(dir.path()))
+    };
+    let args = [
+        "helper_is_a_node",
+        "--exact",
+        "--nocapture",
+        "--test-threads=1",
+    ];
+    let mut node = NodeProcess::start_within(&config_of_node, &within, &args).expect("started");
+    let address = node.address.clone();
+    let mut other = start(&config(2, None));
+    other.dial(&address).expect("dialled");
+    ask(&mut other, "put e6 0 20 600");
+    node.wait_stat("records", |n| n == 20, LONG).expect("held");
+
+    node.ask(&format!("hog {place}/hog"), "hogged", LONG)
+        .expect("hogged");
+    // More than what was reserved ahead holds.
+    let refused = ask(&mut node, "put own 0 30000 600");
+    assert!(refused.found < 30_000, "a full disk takes no more");
+    let state = |node: &mut NodeProcess| node.ask("stats", "stats ", LONG).expect("it answers");
+    assert!(
+        state(&mut node).contains("state Red"),
+        "{}",
+        state(&mut node)
+    );
+    let mut client = start(&config(3, None));
+    client.dial(&address).expect("dialled");
+    assert_eq!(
+        ask(&mut client, "records e6 0 20").found,
+        20,
+        "it serves what it has"
+    );
+
+    node.ask(&format!("unhog {place}/hog"), "unhogged", LONG)
+        .expect("freed");
+    ask(&mut other, "put later 0 10 600");
+    let end = std::time::Instant::now() + LONG;
+    while !state(&mut node).contains("state Green") {
+        assert!(std::time::Instant::now() < end, "{}", state(&mut node));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(ask(&mut node, "put again 0 5 600").found > 0);
+}
