@@ -59,7 +59,7 @@ pub(crate) enum Mutant {
 }
 
 #[cfg(test)]
-pub(crate) const ALL: [Mutant; 24] = [
+pub(crate) const ALL: [Mutant; 26] = [
     Mutant::SegmentSyncSkipped,
     Mutant::DirectorySyncSkipped,
     Mutant::OlderSegmentsNotSynced,
@@ -84,6 +84,8 @@ pub(crate) const ALL: [Mutant; 24] = [
     Mutant::LowestSeqWins,
     Mutant::RemovedOnUnsyncedWord,
     Mutant::TornHeaderTakenForDamage,
+    Mutant::SupersededNotKept,
+    Mutant::ExpiredNotKept,
 ];
 
 /// Whether `mutant` is on in this thread.

@@ -4,7 +4,8 @@
 //!
 //! What is asked: a read gives a value that was current at some moment of the call, whatever
 //! rotation, merge and expiry do meanwhile; an acknowledged `Device` write survives a power cut at
-//! the moment of its acknowledgement, whoever led the sync; nothing waits for ever.
+//! the moment of its acknowledgement, whoever led the sync; snapshots show one moment, transactions
+//! take turns and miss no plain write; nothing waits for ever.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use shuttle::thread;
 use crate::clock::ManualClock;
 use crate::core::Core;
 use crate::disk::Disk;
-use crate::disk::sim::{Dice, Loss, SimDisk};
+use crate::disk::sim::SimDisk;
 use crate::error::{ErrorKind, Result};
 use crate::handle::Handle;
 use crate::keyspace::Keyspace;
@@ -185,8 +186,7 @@ fn an_acknowledged_write_survives_a_cut_whoever_led_the_sync() {
             threads.push(thread::spawn(move || {
                 for turn in 0..2_u8 {
                     keyspace.put([writer, turn], [turn; 40]).expect("put");
-                    let state = disk.state();
-                    let cut = state.after_cut(&mut Dice::new(0), Loss::Everything);
+                    let cut = disk.crash_losing_all();
                     let store = open(&cut).expect("open after the cut");
                     let found = store.existing_keyspace("k").expect("there");
                     for turn in 0..=turn {
@@ -278,5 +278,114 @@ fn a_keyspace_dropped_beside_its_users_is_gone_and_hurts_no_other() {
             doomed.get("k").map(|_| ()).map_err(|e| e.kind()),
             Err(ErrorKind::NotFound)
         );
+    });
+}
+
+/// A writer keeps two keys of two keyspaces at one number; a snapshot never sees two, and goes on
+/// showing the one that it saw when another snapshot ends beside it.
+#[test]
+fn a_snapshot_beside_a_writer_merge_and_another_snapshot_shows_one_moment() {
+    check(|| {
+        let store = open(&SimDisk::new(6)).expect("open");
+        let spaces = [
+            store
+                .keyspace("h", KeyspaceOptions::hash())
+                .expect("keyspace"),
+            store
+                .keyspace("o", KeyspaceOptions::ordered())
+                .expect("keyspace"),
+        ];
+        let write = {
+            let (store, spaces) = (store.clone(), spaces.clone());
+            move |number: u64| {
+                let mut batch = store.batch();
+                for space in &spaces {
+                    if number % 3 == 2 {
+                        batch.delete(space, "k");
+                    } else {
+                        batch.put(space, "k", value(number));
+                    }
+                }
+                drop(batch.commit_with(Durability::Buffered).expect("committed"));
+            }
+        };
+        write(0);
+        let mut threads = Vec::new();
+        for _ in 0..2 {
+            let (store, spaces) = (store.clone(), spaces.clone());
+            threads.push(thread::spawn(move || {
+                for _ in 0..2 {
+                    let snapshot = store.snapshot().expect("open");
+                    let look = || {
+                        spaces.each_ref().map(|space| {
+                            let got = snapshot.get(space, "k").expect("read");
+                            let walked = snapshot.walk(space).expect("walk").count();
+                            assert_eq!(walked, usize::from(got.is_some()));
+                            got.map(|got| version(&got))
+                        })
+                    };
+                    let [hash, ordered] = look();
+                    assert_eq!(hash, ordered, "one moment");
+                    thread::yield_now();
+                    assert_eq!(look(), [hash, ordered], "and the same again");
+                }
+            }));
+        }
+        threads.push(thread::spawn({
+            let store = store.clone();
+            move || drop(store.merge(Merge::Full).expect("merge"))
+        }));
+        (1..5).for_each(write);
+        for thread in threads {
+            thread.join().expect("joined");
+        }
+        let stats = store.stats();
+        assert_eq!((stats.snapshots, stats.kept_versions), (0, 0));
+    });
+}
+
+/// Two threads count up in transactions, one counts by plain writes of another key, which it also
+/// lets the transactions read: no step is lost, and every refusal had a reason.
+#[test]
+fn transactions_take_turns_and_notice_plain_writes() {
+    check(|| {
+        let store = open(&SimDisk::new(7)).expect("open");
+        let space = store
+            .keyspace("k", KeyspaceOptions::ordered())
+            .expect("keyspace");
+        let number = |got: Option<crate::value::Value>| got.map_or(0, |got| got[0]);
+        let mut threads = Vec::new();
+        for _ in 0..2 {
+            let (store, space) = (store.clone(), space.clone());
+            threads.push(thread::spawn(move || {
+                let mut done = 0_u8;
+                for _ in 0..2 {
+                    let counted = store.transaction(|tx| {
+                        let count = number(tx.get(&space, "count")?);
+                        let plain = number(tx.get(&space, "plain")?);
+                        tx.put(&space, "count", [count + 1])?;
+                        tx.put(&space, "seen", [plain])
+                    });
+                    match counted {
+                        Ok(()) => done += 1,
+                        Err(error) => assert_eq!(error.kind(), ErrorKind::Conflict),
+                    }
+                }
+                done
+            }));
+        }
+        for plain in 1..3_u8 {
+            let write = Write::new().durability(Durability::Buffered);
+            drop(space.put_with("plain", [plain], write).expect("put"));
+            // What a transaction saw is never newer than what there is.
+            assert!(number(space.get("seen").expect("read")) <= plain);
+        }
+        let done: u8 = threads.into_iter().map(|t| t.join().expect("joined")).sum();
+        assert_eq!(
+            number(space.get("count").expect("read")),
+            done,
+            "none lost, none twice"
+        );
+        drop(store.try_begin().expect("open").expect("the turn is free"));
     });
 }

@@ -9,11 +9,12 @@ use super::open::Background;
 use super::program::{Crashed, Outcome, Run};
 use super::steps::{Change, Step, Workload};
 use crate::clock::Clock;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::keyspace::Keyspace;
 use crate::merge::Merge;
 use crate::options::{Durability, KeyspaceOptions, Options, Write};
 use crate::segment::format::NEVER;
+use crate::snapshot::Snapshot;
 use crate::store::Store;
 use crate::ticket::Commit;
 
@@ -46,6 +47,8 @@ struct Machine<'a> {
     run: &'a Run<Arc<History>>,
     history: History,
     store: Option<Store>,
+    /// The last snapshot, and what it showed when it was taken.
+    snapshot: Option<(Snapshot, Content)>,
     count: u64,
 }
 
@@ -56,11 +59,13 @@ pub(super) fn run(workload: &Workload, run: &Run<Arc<History>>) -> Outcome {
         run,
         history: History::new(),
         store: None,
+        snapshot: None,
         count: 0,
     };
     machine.note();
     for step in &workload.steps {
         machine.step(step)?;
+        machine.look_back()?;
     }
     Ok(())
 }
@@ -111,6 +116,19 @@ impl Machine<'_> {
                 changes,
                 durability,
             } => self.batch(&store, changes, *durability),
+            Step::Transaction {
+                changes,
+                durability,
+                commit,
+            } => self.transaction(&store, changes, *durability, *commit),
+            Step::Snapshot => {
+                let now_ms = store.now_ms();
+                let live = self.history.now();
+                let live = live.into_iter().filter(|(_, (_, expiry))| *expiry > now_ms);
+                let then = live.map(|(place, (value, _))| (place, value.to_vec()));
+                self.snapshot = Some((store.snapshot()?, then.collect()));
+                Ok(())
+            }
             Step::Sync => {
                 store.sync()?;
                 self.change(History::acknowledge);
@@ -121,6 +139,7 @@ impl Machine<'_> {
             Step::MergeFull => store.merge(Merge::Full).map(drop),
             Step::Drop { space } => self.drop_space(&store, *space),
             Step::Reopen => {
+                self.snapshot = None;
                 drop(store);
                 let closed = self.store.take().map_or(Ok(()), Store::close);
                 self.change(History::acknowledge);
@@ -163,7 +182,69 @@ impl Machine<'_> {
         self.end(batch.commit_with(how), how)
     }
 
+    fn transaction(
+        &mut self,
+        store: &Store,
+        changes: &[Change],
+        how: Durability,
+        commit: bool,
+    ) -> Result<()> {
+        let mut next = self.history.now();
+        let spaces = [keyspace(store, 0)?, keyspace(store, 1)?];
+        let mut tx = store.begin()?;
+        for Change { space, key, put } in changes {
+            let keyspace = spaces.get(usize::from(*space));
+            let keyspace = keyspace.ok_or_else(|| Error::invalid("a transaction of the third"))?;
+            if *put {
+                let value = self.value(200);
+                tx.put(keyspace, [*key], &value)?;
+                next.insert((*space, *key), (value.into(), NEVER));
+            } else {
+                tx.delete(keyspace, [*key])?;
+                next.remove(&(*space, *key));
+            }
+            if tx.contains(keyspace, [*key])? != *put {
+                return Err(Error::invalid("a transaction does not see its own write"));
+            }
+        }
+        if !commit {
+            tx.rollback();
+            return Ok(());
+        }
+        self.change(|history| history.begin(next));
+        self.end(tx.commit_with(how), how)
+    }
+
+    /// Whatever was written, merged, expired or failed since: a snapshot shows its own moment.
+    fn look_back(&self) -> Outcome {
+        let (Some(store), Some((snapshot, then))) = (&self.store, &self.snapshot) else {
+            return Ok(());
+        };
+        let mut found = Content::new();
+        for (space, name) in (0_u8..).zip(SPACES) {
+            let Ok(keyspace) = store.existing_keyspace(name) else {
+                continue;
+            };
+            for entry in snapshot.walk(&keyspace)? {
+                let entry = entry?;
+                if snapshot.get(&keyspace, &entry.key)?.as_ref() != Some(&entry.value) {
+                    return Err("get and walk of a snapshot disagree".into());
+                }
+                let key = *entry.key.first().ok_or("a key that nobody wrote")?;
+                found.insert((space, key), entry.value.to_vec());
+            }
+        }
+        if found != *then {
+            return Err(format!("a snapshot of {} shows {}", told(then), told(&found)).into());
+        }
+        Ok(())
+    }
+
     fn drop_space(&mut self, store: &Store, space: u8) -> Result<()> {
+        if let Some((_, then)) = &mut self.snapshot {
+            // What is gone with its keyspace can be asked for no more.
+            then.retain(|(of, _), _| *of != space);
+        }
         self.change(|history| history.begin_drop(space));
         let dropped = store.drop_keyspace(name_of(space));
         self.change(|history| history.end_drop(dropped.is_ok()));

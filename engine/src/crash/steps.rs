@@ -52,6 +52,18 @@ pub enum Step {
         /// What it is to survive.
         durability: Durability,
     },
+    /// The same changes in a transaction, which reads them back; committed or rolled back.
+    Transaction {
+        /// The changes, in order.
+        changes: Vec<Change>,
+        /// What it is to survive.
+        durability: Durability,
+        /// Rolled back otherwise.
+        commit: bool,
+    },
+    /// A snapshot is taken in the place of the last; after each step that follows it must show
+    /// what was there.
+    Snapshot,
     /// Everything written before goes to the device.
     Sync,
     /// The active segment is sealed.
@@ -85,7 +97,7 @@ impl Step {
         let durability =
             [Durability::Buffered, Durability::Kernel, Durability::Device][dice.below(3)];
         let (space, key) = (small(dice, 2), small(dice, 6));
-        match dice.below(22) {
+        match dice.below(25) {
             0..=6 => Step::Put {
                 space: if dice.once_in(8) { 2 } else { space },
                 key,
@@ -99,14 +111,9 @@ impl Step {
                 durability,
             },
             9..=10 => {
-                let change = |dice: &mut Dice| Change {
-                    space: small(dice, 2),
-                    key: small(dice, 6),
-                    put: !dice.once_in(4),
-                };
                 let count = 1 + dice.below(5);
                 Step::Batch {
-                    changes: (0..count).map(|_| change(dice)).collect(),
+                    changes: (0..count).map(|_| Change::random(dice)).collect(),
                     durability,
                 }
             }
@@ -123,7 +130,26 @@ impl Step {
             18 => Step::Flush,
             19 => Step::Interval,
             20 => Step::Work,
-            _ => Step::Reopen,
+            21 => Step::Reopen,
+            22 => {
+                let count = 1 + dice.below(5);
+                Step::Transaction {
+                    changes: (0..count).map(|_| Change::random(dice)).collect(),
+                    durability,
+                    commit: !dice.once_in(4),
+                }
+            }
+            _ => Step::Snapshot,
+        }
+    }
+}
+
+impl Change {
+    fn random(dice: &mut Dice) -> Change {
+        Change {
+            space: small(dice, 2),
+            key: small(dice, 6),
+            put: !dice.once_in(4),
         }
     }
 }
@@ -230,14 +256,13 @@ impl fmt::Display for Step {
             Step::Batch {
                 changes,
                 durability,
-            } => {
-                f.write_str("b")?;
-                for Change { space, key, put } in changes {
-                    let sign = if *put { '+' } else { '-' };
-                    write!(f, "{sign}{space}.{key}")?;
-                }
-                write!(f, "{}", letter(*durability))
-            }
+            } => write_changes(f, 'b', changes, *durability),
+            Step::Transaction {
+                changes,
+                durability,
+                commit,
+            } => write_changes(f, if *commit { 't' } else { 'T' }, changes, *durability),
+            Step::Snapshot => f.write_str("n"),
             Step::Sync => f.write_str("s"),
             Step::Rotate => f.write_str("r"),
             Step::Merge => f.write_str("m"),
@@ -250,6 +275,20 @@ impl fmt::Display for Step {
             Step::Work => f.write_str("W"),
         }
     }
+}
+
+fn write_changes(
+    f: &mut fmt::Formatter<'_>,
+    step: char,
+    changes: &[Change],
+    durability: Durability,
+) -> fmt::Result {
+    write!(f, "{step}")?;
+    for Change { space, key, put } in changes {
+        let sign = if *put { '+' } else { '-' };
+        write!(f, "{sign}{space}.{key}")?;
+    }
+    write!(f, "{}", letter(durability))
 }
 
 impl FromStr for Step {
@@ -303,27 +342,38 @@ fn parse(text: &str) -> Option<Step> {
             }
         }
         "b" => {
-            let (rest, durability) = durability(rest)?;
-            let mut changes = Vec::new();
-            for part in rest.split_inclusive(['+', '-']).skip(1).collect::<Vec<_>>() {
-                changes.push(part.trim_end_matches(['+', '-']));
-            }
-            let signs = rest.chars().filter(|c| matches!(c, '+' | '-'));
-            let changes = changes.into_iter().zip(signs).map(|(place, sign)| {
-                let (space, key) = place_of(place)?;
-                Some(Change {
-                    space,
-                    key,
-                    put: sign == '+',
-                })
-            });
+            let (changes, durability) = changes(rest)?;
             Step::Batch {
-                changes: changes.collect::<Option<_>>()?,
+                changes,
                 durability,
+            }
+        }
+        "n" if rest.is_empty() => Step::Snapshot,
+        kind @ ("t" | "T") => {
+            let (changes, durability) = changes(rest)?;
+            Step::Transaction {
+                changes,
+                durability,
+                commit: kind == "t",
             }
         }
         _ => return None,
     })
+}
+
+fn changes(text: &str) -> Option<(Vec<Change>, Durability)> {
+    let (rest, durability) = durability(text)?;
+    let places = rest.split(['+', '-']).skip(1);
+    let signs = rest.chars().filter(|c| matches!(c, '+' | '-'));
+    let changes = places.zip(signs).map(|(place, sign)| {
+        let (space, key) = place_of(place)?;
+        Some(Change {
+            space,
+            key,
+            put: sign == '+',
+        })
+    });
+    Some((changes.collect::<Option<_>>()?, durability))
 }
 
 fn durability(text: &str) -> Option<(&str, Durability)> {
