@@ -8,6 +8,7 @@ use crate::clock::StoreClock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::expected::Expected;
 use crate::feed::Written;
+use crate::key_cursor::{Bounds, BoundsRef, KeyCursor, PART_LEN};
 use crate::keydir::space::Space;
 use crate::lookup::{self, Prior};
 use crate::mutant::{self, Mutant};
@@ -52,6 +53,8 @@ pub(crate) struct Outcome {
     pub(crate) seq: u64,
     /// Whether the last change met a live value.
     pub(crate) existed: bool,
+    /// How many changes met a live value.
+    pub(crate) met: u64,
     /// A condition did not hold, and nothing was changed.
     pub(crate) refused: Option<Refused>,
 }
@@ -196,60 +199,110 @@ pub(crate) fn apply(
             return Ok(Outcome {
                 seq: writer.last_seq(),
                 existed: false,
+                met: 0,
                 refused: Some(Refused { index, current }),
             });
         }
     }
-    let (planned, existed) = plan(log, clock, ops)?;
+    write(with, who, &mut writer, ops, durability)
+}
+
+/// Deletes all keys of an ordered keyspace within bounds as one batch: those that are there when
+/// the log lock is had, so that no write comes between the listing and the deletes.
+pub(crate) fn delete_between(
+    with: &Committer<'_>,
+    space: &Space,
+    bounds: &Bounds,
+    durability: Durability,
+) -> Result<Outcome> {
+    let mut writer = with.log.writer()?;
+    check_there(space)?;
+    let (mut cursor, mut keys) = (KeyCursor::new(bounds.clone()), Vec::new());
+    let fetch = |bounds: BoundsRef<'_>, back| {
+        let part = space.keydir.ordered_part(bounds, back, PART_LEN);
+        part.into_iter().map(|(key, _)| key).collect()
+    };
+    let mut bytes_max = 0;
+    while let Some(key) = cursor.next(fetch) {
+        bytes_max += Op::delete(space, &key).encoded_len_max();
+        if bytes_max > BATCH_BYTES_MAX {
+            return Err(Error::invalid(format!(
+                "the deletes of these keys are over the limit of a batch, {BATCH_BYTES_MAX} \
+                 bytes; delete by longer prefixes, or drop the keyspace"
+            )));
+        }
+        keys.push(key);
+    }
+    let ops: Vec<Op<'_>> = keys.iter().map(|key| Op::delete(space, key)).collect();
+    write(with, Who::Plain, &mut writer, &ops, durability)
+}
+
+/// The way of changes that nothing speaks against, under the log lock.
+fn write(
+    with: &Committer<'_>,
+    who: Who<'_>,
+    writer: &mut Writer,
+    ops: &[Op<'_>],
+    durability: Durability,
+) -> Result<Outcome> {
+    let (log, clock) = (with.log, with.clock);
+    let plan = plan(log, clock, ops)?;
+    let planned = plan.planned;
+    let outcome = |writer: &Writer| Outcome {
+        seq: writer.last_seq(),
+        existed: plan.existed,
+        met: plan.met,
+        refused: None,
+    };
     if planned.is_empty() {
         // Nothing to write, yet the absence must be as durable as the caller asked.
         if durability != Durability::Buffered {
             writer.write_tail(log)?;
         }
-        return Ok(Outcome {
-            seq: writer.last_seq(),
-            existed,
-            refused: None,
-        });
+        return Ok(outcome(writer));
     }
-    let room = make_room(log, &mut writer, clock, ops, bytes_max)?;
-    let headers = encode(log, &mut writer, clock, &room, &planned);
+    let bytes_max: u64 = ops.iter().map(Op::encoded_len_max).sum();
+    let room = make_room(log, writer, clock, ops, bytes_max)?;
+    let headers = encode(log, writer, clock, &room, &planned);
     match durability {
         Durability::Buffered => writer.append_buffered(log, &headers)?,
         Durability::Kernel | Durability::Device => writer.append_written(log, &headers)?,
     }
     publish(with, &room, &planned, &headers);
     tell(with, who, &room, &planned, &headers);
-    Ok(Outcome {
-        seq: writer.last_seq(),
-        existed,
-        refused: None,
-    })
+    Ok(outcome(writer))
+}
+
+/// The records to write, and what their changes meet.
+struct Plan<'a, 'b> {
+    planned: Vec<Planned<'a, 'b>>,
+    existed: bool,
+    met: u64,
 }
 
 /// Looks at what each change replaces and leaves out deletes of what is not there.
-fn plan<'a, 'b>(
-    log: &Log,
-    clock: &StoreClock,
-    ops: &'b [Op<'a>],
-) -> Result<(Vec<Planned<'a, 'b>>, bool)> {
-    let mut planned = Vec::with_capacity(ops.len());
-    let mut existed = false;
+fn plan<'a, 'b>(log: &Log, clock: &StoreClock, ops: &'b [Op<'a>]) -> Result<Plan<'a, 'b>> {
+    let mut plan = Plan {
+        planned: Vec::with_capacity(ops.len()),
+        existed: false,
+        met: 0,
+    };
     for op in ops {
         let prior = lookup::find_prior(log, op.space, op.hash, op.key)?;
-        existed = prior.is_some_and(|prior| match prior.header {
+        plan.existed = prior.is_some_and(|prior| match prior.header {
             Some(header) => {
                 let expiry = header.fields.expiry;
                 expiry == NEVER || expiry > clock.now_ms()
             }
             None => true,
         });
+        plan.met += u64::from(plan.existed);
         // An expired version gets its tombstone too: a clock set back must not undo the delete.
         if !op.is_delete() || prior.is_some() {
-            planned.push(Planned { op, prior });
+            plan.planned.push(Planned { op, prior });
         }
     }
-    Ok((planned, existed))
+    Ok(plan)
 }
 
 /// Room for all. On a full disk deletes get some of the space that is kept for them.

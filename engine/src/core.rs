@@ -13,7 +13,8 @@ use crate::clock::{Stopwatch, StoreClock};
 use crate::commit::{self, Committer, Condition, Op, Outcome, Who};
 use crate::disk::{Disk, Lock};
 use crate::error::{Error, ErrorKind, Result};
-use crate::keydir::space::Spaces;
+use crate::key_cursor::Bounds;
+use crate::keydir::space::{Space, Spaces};
 use crate::merge::{Merge, Merger};
 use crate::options::{Durability, Options};
 use crate::past::Past;
@@ -154,14 +155,36 @@ impl Core {
         ops: &[Op<'_>],
         durability: Durability,
     ) -> Result<Outcome> {
+        self.write(durability, |with| {
+            commit::apply(with, who, conditions, ops, durability)
+        })
+    }
+
+    /// Deletes all keys of an ordered keyspace within bounds, together.
+    pub(crate) fn delete_between(
+        &self,
+        space: &Space,
+        bounds: &Bounds,
+        durability: Durability,
+    ) -> Result<Outcome> {
+        self.write(durability, |with| {
+            commit::delete_between(with, space, bounds, durability)
+        })
+    }
+
+    /// Writes, and wakes whom that concerns.
+    fn write(
+        &self,
+        durability: Durability,
+        write: impl FnOnce(&Committer<'_>) -> Result<Outcome>,
+    ) -> Result<Outcome> {
         let rotations = self.log.counters.rotations.get();
-        let with = Committer {
+        let outcome = write(&Committer {
             log: &self.log,
             clock: &self.clock,
             past: &self.past,
             touched: &self.turns.touched,
-        };
-        let outcome = commit::apply(&with, who, conditions, ops, durability)?;
+        })?;
         self.log.feed.ring();
         if durability != Durability::Device && !self.flusher_rung.swap(true, Ordering::AcqRel) {
             self.flusher.ring();

@@ -71,6 +71,84 @@
 //! # Ok::<(), peercask::Error>(())
 //! ```
 //!
+//! # Compare-and-swap
+//!
+//! A write that happens only if the current version is the [`Expected`] one; a refusal holds the
+//! version that stands there. [`Batch::expect`] makes a whole batch depend on versions.
+//!
+//! ```
+//! # use peercask::{Expected, KeyspaceOptions, Options, Store, Swap, Write};
+//! # let dir = tempfile::tempdir().expect("a temporary directory");
+//! # let store = Store::open(dir.path(), Options::default())?;
+//! let leases = store.keyspace("leases", KeyspaceOptions::hash())?;
+//! assert!(leases.put_if_absent("relay", "node 1")?.applied()?);
+//! let Swap::Refused(Some(held)) = leases.put_if_absent("relay", "node 2")? else {
+//!     panic!("it is taken");
+//! };
+//! assert_eq!(held.value, b"node 1");
+//! let taken = leases.put_if("relay", "node 2", Expected::Seq(held.seq), Write::new())?;
+//! assert!(taken.applied()?);
+//! # Ok::<(), peercask::Error>(())
+//! ```
+//!
+//! # Snapshots
+//!
+//! A [`Snapshot`] shows all keyspaces as they were at one moment, for as long as it is kept. It is
+//! taken in constant time and costs memory only for keys that change; writers, merge and close go
+//! on, even if it is leaked.
+//!
+//! ```
+//! # use peercask::{KeyspaceOptions, Options, Store};
+//! # let dir = tempfile::tempdir().expect("a temporary directory");
+//! # let store = Store::open(dir.path(), Options::default())?;
+//! # let peers = store.keyspace("peers", KeyspaceOptions::ordered())?;
+//! peers.put("alice", "192.0.2.7")?;
+//! let snapshot = store.snapshot()?;
+//! peers.delete("alice")?;
+//! let entry = snapshot.iter(&peers)?.next_back().expect("one")?;
+//! assert_eq!((&*entry.key, &*entry.value), (&b"alice"[..], &b"192.0.2.7"[..]));
+//! # Ok::<(), peercask::Error>(())
+//! ```
+//!
+//! # Transactions
+//!
+//! A [`Transaction`] reads one moment with its own writes on top and is committed as one batch, or
+//! refused with [`ErrorKind::Conflict`] if a plain write touched what it read or wrote. One runs at
+//! a time; others wait for their turn as threads ([`Store::begin`]) or as futures
+//! ([`Store::begin_async`]). Dropping it leaves nothing.
+//!
+//! ```
+//! # use peercask::{KeyspaceOptions, Options, Store};
+//! # let dir = tempfile::tempdir().expect("a temporary directory");
+//! # let store = Store::open(dir.path(), Options::default())?;
+//! let log = store.keyspace("log", KeyspaceOptions::ordered())?;
+//! for line in ["first", "second"] {
+//!     store.transaction(|tx| {
+//!         let last = tx.iter(&log)?.next_back().transpose()?;
+//!         let next = last.map_or(0, |(key, _)| key[0] + 1);
+//!         tx.put(&log, [next], line)
+//!     })?;
+//! }
+//! assert_eq!(log.get([1])?.expect("there"), b"second");
+//! # Ok::<(), peercask::Error>(())
+//! ```
+//!
+//! # Deleting by prefix
+//!
+//! [`Keyspace::delete_prefix`] removes all keys of an ordered keyspace that start with a prefix, in
+//! one batch: all or none of them, whatever crashes.
+//!
+//! ```
+//! # use peercask::{KeyspaceOptions, Options, Store};
+//! # let dir = tempfile::tempdir().expect("a temporary directory");
+//! # let store = Store::open(dir.path(), Options::default())?;
+//! # let peers = store.keyspace("peers", KeyspaceOptions::ordered())?;
+//! peers.put("alice/1", "192.0.2.7")?;
+//! peers.put("alice/2", "192.0.2.8")?;
+//! assert_eq!(peers.delete_prefix("alice/")?, 2);
+//! # Ok::<(), peercask::Error>(())
+//! ```
+//!
 //! # Copies of a living store
 //!
 //! [`Store::checkpoint_to`] makes an openable copy out of hard links, in a time that does not
@@ -127,6 +205,7 @@ mod mutant;
 mod options;
 mod parker;
 mod past;
+mod prefix;
 mod recovery;
 mod report;
 #[cfg(all(test, feature = "shuttle"))]

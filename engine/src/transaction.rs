@@ -147,7 +147,8 @@ impl Store {
         Ok(answer)
     }
 
-    /// Begins a transaction that the caller keeps; blocks until it has the turn.
+    /// Begins a transaction that the caller keeps; blocks until it has the turn. A thread that
+    /// keeps one and begins another waits for itself: use [`Store::try_begin`] where that can be.
     ///
     /// ```
     /// # use peercask::{KeyspaceOptions, Options, Store};

@@ -16,6 +16,7 @@ mod merge;
 mod model;
 mod open;
 mod ordered;
+mod prefix;
 mod read_only;
 mod snapshot;
 mod support;

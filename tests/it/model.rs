@@ -38,6 +38,7 @@ enum Step {
     },
     /// Reads and writes in a transaction, and how it ends.
     Transact(Vec<(u8, u8, Option<u16>)>, End),
+    DeletePrefix(u8),
     Snapshot,
     DropSnapshot(u8),
     Pass {
@@ -81,6 +82,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(space, key, len, right, by)| Step::Swap { space, key, len, right, by }),
         4 => (proptest::collection::vec(value, 1..8), end())
             .prop_map(|(items, end)| Step::Transact(items, end)),
+        1 => (0..24_u8).prop_map(Step::DeletePrefix),
         2 => Just(Step::Snapshot),
         1 => (0..4_u8).prop_map(Step::DropSnapshot),
         2 => (0..300_u16).prop_map(|seconds| Step::Pass { seconds }),
@@ -174,6 +176,7 @@ impl World {
                 by,
             } => self.swap(*space, *key, *len, *right, *by),
             Step::Transact(items, end) => self.transact(items, *end),
+            Step::DeletePrefix(key) => self.delete_prefix(*key),
             Step::Snapshot => self.snapshot(),
             Step::DropSnapshot(at) => {
                 let at = usize::from(*at);
@@ -286,6 +289,16 @@ impl World {
                 assert_eq!(found.map(seen), entry.map(seen));
             }
         }
+    }
+
+    fn delete_prefix(&mut self, key: u8) {
+        let (prefix, now) = (key_of(key), self.store().now_ms());
+        let live = visible(&self.model, 1, now);
+        let live = live.keys().filter(|key| key.starts_with(&prefix)).count();
+        let removed = self.spaces[1].delete_prefix(&prefix).expect("deleted");
+        assert_eq!(removed, live as u64);
+        let hit = |space: u8, key: &[u8]| space == 1 && key.starts_with(&prefix);
+        self.model.retain(|(space, key), _| !hit(*space, key));
     }
 
     fn transact(&mut self, items: &[(u8, u8, Option<u16>)], end: End) {

@@ -29,6 +29,7 @@ const STAIRS: &[(&str, &[&str])] = &[
             "watch.rs",
             "event.rs",
             "transaction.rs",
+            "prefix.rs",
         ],
     ),
     ("shared state", &["handle.rs", "core.rs", "view.rs"]),
