@@ -9,6 +9,8 @@ use clap::{Args, Parser, Subcommand};
 use peercask::{Durability, IndexKind};
 
 use crate::bytes_arg::BYTES_HELP;
+#[cfg(unix)]
+use crate::commands::peerstore;
 use crate::commands::{
     checkpoint, crash, del, doctor, dump, export, get, import, keyspaces, list, merge, put,
     quickstart, stat, verify,
@@ -68,6 +70,9 @@ pub(crate) enum Command {
     Restore(checkpoint::RestoreArgs),
     /// Show the manifest and the segments, or the records of one segment
     Dump(dump::DumpArgs),
+    /// Serve, fill, watch and look into a peerstore: GNUnet's PEERSTORE
+    #[cfg(unix)]
+    Peerstore(peerstore::PeerstoreArgs),
     /// Import real files, be killed half-way, recover, and prove that nothing is lost
     Quickstart(quickstart::QuickstartArgs),
     /// The child that `quickstart` kills

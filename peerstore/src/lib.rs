@@ -4,10 +4,10 @@
 //!   identity, key, binary value and expiry, for one process or as a service for all of a host.
 #![forbid(unsafe_code)]
 
-#[cfg(feature = "gnunet")]
+#[cfg(all(feature = "gnunet", unix))]
 pub mod gnunet;
 
 /// The README's programs are compiled and run with the other examples.
-#[cfg(all(doctest, feature = "gnunet"))]
+#[cfg(all(doctest, feature = "gnunet", unix))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -10,6 +10,7 @@ mod data;
 mod doctor;
 mod exchange;
 mod explore;
+mod peerstore;
 mod refusals;
 
 use std::ffi::{OsStr, OsString};

@@ -16,6 +16,8 @@ pub(crate) mod keyspaces;
 pub(crate) mod list;
 pub(crate) mod merge;
 mod opening;
+#[cfg(unix)]
+pub(crate) mod peerstore;
 pub(crate) mod put;
 pub(crate) mod quickstart;
 mod readable;
@@ -39,6 +41,8 @@ pub(crate) fn run(command: Command, output: &mut Output) -> Result<Exit, Failure
         Command::Merge(args) => merge::run(&args, output),
         Command::Checkpoint(args) => checkpoint::run(&args, output),
         Command::Restore(args) => checkpoint::restore(&args, output),
+        #[cfg(unix)]
+        Command::Peerstore(args) => peerstore::run(&args, output),
         Command::Dump(args) => dump::run(&args, output),
         Command::Quickstart(args) => quickstart::run(&args, output),
         Command::QuickstartWriter(args) => quickstart::writer::run(&args, output),

@@ -4,7 +4,7 @@
 //!
 //! It knows rows and seqs; what a call means is said in `peerstore.rs`.
 
-use peercask::Commit;
+use peercask::{Commit, Write};
 
 use super::codec;
 use super::core::{Core, State, Writing};
@@ -223,6 +223,13 @@ impl Core {
         record: Option<(u64, &Record)>,
         acknowledge: Acknowledge,
     ) -> Result<Commit> {
+        if let (Some((row, record)), 0 | 1) = (record, removals.len())
+            && removals.iter().all(|removal| removal.hit.row == row)
+        {
+            let write = Write::new().durability(acknowledge.into());
+            let (key, value) = (codec::row_key(row), codec::encode(record));
+            return Ok(self.rows.put_with(key, value, write)?);
+        }
         let mut batch = self.store.batch();
         let over = record.map(|(row, _)| row);
         for removal in removals

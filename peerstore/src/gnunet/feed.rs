@@ -10,6 +10,9 @@ use super::event::Event;
 use super::record::{Filter, PeerIdentity};
 use super::waker::Waker;
 
+/// Bytes of events that wait for one who is told, and one event more.
+const QUEUE_BYTES_MAX: usize = 4 << 20;
+
 /// One who is told. Dropping it ends the subscription.
 pub(crate) struct Subscription {
     queue: Mutex<Queue>,
@@ -21,6 +24,7 @@ pub(crate) struct Subscription {
 #[derive(Default)]
 struct Queue {
     events: VecDeque<Arc<Event>>,
+    bytes: usize,
     behind: bool,
     closed: bool,
     /// The waker knows that there is something.
@@ -41,11 +45,13 @@ impl Subscription {
     pub(crate) fn next(&self) -> Next {
         let mut queue = self.lock();
         if std::mem::take(&mut queue.behind) {
-            queue.events.clear();
             return Next::Behind;
         }
         match queue.events.pop_front() {
-            Some(event) => Next::Event(event),
+            Some(event) => {
+                queue.bytes -= event.bytes();
+                Next::Event(event)
+            }
             None if queue.closed => Next::Closed,
             None => {
                 queue.rung = false;
@@ -67,10 +73,13 @@ impl Subscription {
         if event.is_removal() && !self.removals || queue.behind {
             return;
         }
-        if queue.events.len() >= queue_len {
+        let full = queue.events.len() >= queue_len || queue.bytes >= QUEUE_BYTES_MAX;
+        if full {
             queue.events.clear();
+            queue.bytes = 0;
             queue.behind = true;
         } else {
+            queue.bytes += event.bytes();
             queue.events.push_back(event.clone());
         }
         self.ring(queue);

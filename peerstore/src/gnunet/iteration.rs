@@ -21,6 +21,9 @@ const PAGE_LEN_MAX: usize = 128;
 /// Dropping it ends it. While it lives, what is removed meanwhile is kept for it: the bytes of
 /// these records stay on disk, so a walk is not a thing to keep for days.
 ///
+/// Values of 4 KiB and more are lent from the store's files without a copy, as [`peercask::Value`]
+/// says: copy what is kept for long.
+///
 /// A record that cannot be read is an `Err`, and the walk goes on behind it.
 pub struct Iteration {
     handle: Arc<Handle>,

@@ -217,7 +217,8 @@ impl Options {
         self
     }
 
-    /// How many events wait for one slow monitor before it falls behind. Default: 4,096.
+    /// How many events wait for one slow monitor before it falls behind; also 4 MiB of them.
+    /// Default: 4,096.
     #[must_use]
     pub fn queue_len(mut self, events: usize) -> Options {
         self.queue_len = events;
@@ -225,6 +226,14 @@ impl Options {
     }
 
     /// The quota of one subsystem.
+    ///
+    /// ```
+    /// use peercask_peerstore::gnunet::{Options, Quota, QuotaRule};
+    ///
+    /// let quota = Quota { records_max: 10_000, bytes_max: 4 << 20, rule: QuotaRule::EvictOldest };
+    /// let options = Options::default().quota("transport", quota);
+    /// # let _ = options;
+    /// ```
     #[must_use]
     pub fn quota(mut self, subsystem: impl AsRef<[u8]>, quota: Quota) -> Options {
         self.quotas.insert(subsystem.as_ref().into(), quota);

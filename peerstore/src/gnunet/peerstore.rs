@@ -116,7 +116,8 @@ impl Peerstore {
 
     fn in_store(store: Store, options: Options, owns_store: bool) -> Result<Peerstore> {
         let rows = store.keyspace(KEYSPACE, KeyspaceOptions::hash())?;
-        if !open_stores().insert(store.dir().to_path_buf()) {
+        // A store on a simulated disk has no directory, and there may be many of one name.
+        if store.dir().exists() && !open_stores().insert(store.dir().to_path_buf()) {
             let what = format!("a peerstore on {} is open already", store.dir().display());
             return Err(Error::new(ErrorKind::Locked, what));
         }
@@ -260,6 +261,23 @@ impl Peerstore {
 
     /// Watches what a filter chooses: see [`MonitorSpec`]. A slow monitor never makes a store
     /// wait; it is told that it missed something, and gets the records again.
+    ///
+    /// ```
+    /// use peercask_peerstore::gnunet::{
+    ///     Event, Filter, From, MonitorSpec, Options, PeerIdentity, Peerstore, Record, StoreOption,
+    /// };
+    ///
+    /// # let dir = tempfile::tempdir().expect("a temporary directory");
+    /// let peers = Peerstore::open(dir.path(), Options::default())?;
+    /// let record = Record::new("fs", PeerIdentity([1; 32]), "respect", "17");
+    /// peers.store(&record, StoreOption::Replace)?;
+    /// let spec = MonitorSpec::new(Filter::subsystem("fs")).from(From::Existing);
+    /// let mut monitor = peers.monitor(spec)?;
+    /// assert!(matches!(monitor.try_next()?, Some(Event::Stored { .. })));
+    /// assert!(matches!(monitor.try_next()?, Some(Event::Synced { .. })));
+    /// assert!(monitor.try_next()?.is_none());
+    /// # Ok::<(), peercask_peerstore::gnunet::Error>(())
+    /// ```
     ///
     /// # Errors
     /// `Closed`.

@@ -25,6 +25,9 @@ pub(crate) const VERSION: u16 = 1;
 /// Number and kind.
 pub(crate) const FRAME_HEAD_LEN: usize = 9;
 
+/// Values from this length on are slices of their frame.
+const SLICE_LEN_MIN: usize = 64 << 10;
+
 const STORE: u8 = 1;
 const STORE_NEWEST: u8 = 2;
 const ITERATE: u8 = 3;
@@ -433,6 +436,16 @@ impl<'a> Decoder<'a> {
         Ok(self.frame.slice(start..start + len))
     }
 
+    /// A value that may be kept for long: a small one is copied, for as a slice it would keep
+    /// everything that was read together with it.
+    fn value(&mut self) -> Result<Bytes> {
+        let value = self.long()?;
+        Ok(match value.len() < SLICE_LEN_MIN {
+            true => Bytes::copy_from_slice(&value),
+            false => value,
+        })
+    }
+
     fn text(&mut self) -> Result<String> {
         Ok(String::from_utf8_lossy(&self.long()?).into_owned())
     }
@@ -457,7 +470,7 @@ impl<'a> Decoder<'a> {
             peer: self.peer()?,
             key: self.name()?,
             expiry_us: self.number()?,
-            value: self.long()?,
+            value: self.value()?,
         })
     }
 

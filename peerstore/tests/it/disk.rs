@@ -12,7 +12,7 @@ use peercask_peerstore::gnunet::{
 };
 
 use crate::support::{
-    Multiple, NOW_US, Place, Replace, Via, all, both, found, put, record, values,
+    Multiple, NOW_US, Place, Replace, Via, all, both, found, put, record, skipped, values,
 };
 
 const DIR: &str = "PEERCASK_TEST_PEERSTORE_FULL_DIR";
@@ -20,7 +20,6 @@ const MOUNT: &str = r#"mount -t tmpfs -o size=3m,mode=700 none "$0" && exec "$@"
 
 #[test]
 #[cfg(target_os = "linux")]
-#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn on_a_full_disk_stores_fail_truly_deletes_go_on_and_stores_resume() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let command = |program: &std::ffi::OsStr| {
@@ -33,7 +32,10 @@ fn on_a_full_disk_stores_fail_truly_deletes_go_on_and_stores_resume() {
         .status()
         .is_ok_and(|status| status.success())
     {
-        eprintln!("skipped: this system gives no mount namespace");
+        skipped(
+            "a full disk under a peerstore",
+            "this system gives no mount namespace",
+        );
         return;
     }
     let exe = std::env::current_exe().expect("this test is a file");

@@ -7,10 +7,14 @@ mod disk;
 mod expiry;
 mod handles;
 mod iterate;
+mod lab;
 mod monitors;
 mod quota;
 mod random;
 mod records;
 mod service;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 mod support;
+mod table;
 mod watch;

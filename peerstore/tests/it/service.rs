@@ -401,3 +401,32 @@ fn stopping_answers_what_was_read_and_joins_every_thread() {
         peers.close().expect("closed");
     }
 }
+
+/// The tool of a backup is an export from a service in use: each subsystem as it was at one moment.
+#[test]
+fn a_backup_is_taken_while_others_store() {
+    let place = Place::native(Via::Service);
+    let writer = place.connect();
+    for at in 0..500 {
+        put(&writer, &record("s", 1, "k", &at.to_string()), Multiple);
+    }
+    let copy = Place::native(Via::Process);
+    let reader = place.connect();
+    let mut walk = reader.iterate(all("s")).expect("a walk");
+    for stored in walk.by_ref() {
+        let stored = stored.expect("readable");
+        put(&writer, &record("s", 1, "k", "later"), Multiple);
+        copy.peerstore()
+            .store(&stored.record, Multiple)
+            .expect("stored");
+    }
+    let expected: Vec<String> = (0..500).map(|at| at.to_string()).collect();
+    assert_eq!(values(&copy.connect(), all("s")), expected);
+    assert!(
+        copy.peerstore()
+            .engine()
+            .verify(&mut |_| {})
+            .expect("read")
+            .is_clean()
+    );
+}

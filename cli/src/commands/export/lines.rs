@@ -39,7 +39,7 @@ pub(super) fn export_to_file(
     Ok(exported)
 }
 
-fn create(path: &Path, force: bool) -> Result<File, Failure> {
+pub(crate) fn create(path: &Path, force: bool) -> Result<File, Failure> {
     let mut options = OpenOptions::new();
     options.write(true);
     match force {

@@ -2,7 +2,7 @@
 //!
 //! What it writes, `import` reads back. Keys become paths only under the rule of paths.rs.
 
-mod lines;
+pub(crate) mod lines;
 mod tree;
 
 use std::path::PathBuf;

@@ -18,14 +18,24 @@ use crate::units::count;
 const LINE_LEN_MAX: u64 = 1 << 30;
 
 /// Where lines come from.
-pub(super) struct Source {
+pub(crate) struct Source {
     name: String,
     len: u64,
     reader: Box<dyn BufRead>,
 }
 
 impl Source {
-    pub(super) fn open(path: &Path) -> Result<Source, Failure> {
+    /// What it is called, for messages.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its bytes, as far as they are known.
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    pub(crate) fn open(path: &Path) -> Result<Source, Failure> {
         if path == Path::new("-") {
             return Ok(Source {
                 name: "standard input".into(),
@@ -50,7 +60,7 @@ impl Source {
     }
 
     /// The next line with its line feed into `line`; false at the end.
-    fn next_line(&mut self, line: &mut Vec<u8>) -> Result<bool, Failure> {
+    pub(crate) fn next_line(&mut self, line: &mut Vec<u8>) -> Result<bool, Failure> {
         line.clear();
         let mut bounded = (&mut self.reader).take(LINE_LEN_MAX);
         let len = bounded

@@ -3,7 +3,7 @@
 //! Whatever ends an import early, the records before that point are in the store, whole and synced.
 
 mod batches;
-mod lines;
+pub(crate) mod lines;
 mod tree;
 
 use std::path::PathBuf;

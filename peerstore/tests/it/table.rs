@@ -1,0 +1,33 @@
+//! The table in the crate's documentation names only tests that exist.
+
+#[test]
+fn the_checklist_names_only_tests_that_exist() {
+    let table = include_str!("../../src/gnunet/mod.rs");
+    let files = [
+        ("crash", include_str!("crash.rs")),
+        ("disk", include_str!("disk.rs")),
+        ("expiry", include_str!("expiry.rs")),
+        ("handles", include_str!("handles.rs")),
+        ("iterate", include_str!("iterate.rs")),
+        ("lab", include_str!("lab.rs")),
+        ("monitors", include_str!("monitors.rs")),
+        ("quota", include_str!("quota.rs")),
+        ("random", include_str!("random.rs")),
+        ("records", include_str!("records.rs")),
+        ("service", include_str!("service.rs")),
+        ("sqlite", include_str!("sqlite.rs")),
+        ("watch", include_str!("watch.rs")),
+    ];
+    let mut named = 0;
+    for name in table.split('`').skip(1).step_by(2) {
+        let Some((module, test)) = name.split_once("::") else {
+            continue;
+        };
+        let Some((_, text)) = files.iter().find(|(file, _)| *file == module) else {
+            continue;
+        };
+        assert!(text.contains(&format!("fn {test}(")), "there is no {name}");
+        named += 1;
+    }
+    assert!(named > 60, "{named} tests are named");
+}
