@@ -210,6 +210,36 @@ fn disk_bytes(dir: &Path) -> f64 {
         .sum::<u64>() as f64
 }
 
+/// The directory of a child that opens a peerstore and tells what memory that took.
+const OPEN: &str = "PEERCASK_BENCH_OPEN";
+
+/// Memory of this process that no file stands behind, in bytes.
+fn anonymous_bytes() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssAnon:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
+    kib.map_or(f64::NAN, |kib| kib * 1_024.0)
+}
+
+fn open_and_tell(dir: &Path) {
+    let before = anonymous_bytes();
+    let peers = Peerstore::open(dir, Options::default()).unwrap();
+    let records = peers.stats().unwrap().records as f64;
+    println!("{}", (anonymous_bytes() - before) / records);
+}
+
+/// What a fresh process needs for each record, engine included.
+fn memory_bytes(dir: &Path) -> f64 {
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    let told = child.env(OPEN, dir).output().unwrap();
+    String::from_utf8_lossy(&told.stdout)
+        .trim()
+        .parse()
+        .unwrap()
+}
+
 fn stores(work: &Workload, ours: &Peerstore, theirs: &Sqlite, report: &mut Report) {
     let value = [7_u8; VALUE_LEN];
     for (what, option, rounds) in [
@@ -315,6 +345,9 @@ fn paging(work: &Workload, ours: &Peerstore, theirs: &Sqlite, report: &mut Repor
 }
 
 fn main() {
+    if let Some(dir) = std::env::var_os(OPEN) {
+        return open_and_tell(Path::new(&dir));
+    }
     let number = std::env::args().find_map(|argument| argument.parse().ok());
     let work = Workload::of(number.unwrap_or(100_000));
     let dir = tempfile::tempdir().unwrap();
@@ -337,6 +370,7 @@ fn main() {
         .unwrap();
     assert_eq!(kept.record.expiry_us, FOREVER);
     ours.close().unwrap();
+    let memory = memory_bytes(&store_dir);
     let (reopened, mine) = timed(|| Peerstore::open(&store_dir, options()).unwrap());
     drop(theirs);
     let (database_again, their) = timed(|| {
@@ -361,4 +395,7 @@ fn main() {
         work.peers.len()
     );
     report.print();
+    println!(
+        "\nmemory of a peerstore that is open: {memory:.0} bytes for each record, engine included"
+    );
 }

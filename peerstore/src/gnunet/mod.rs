@@ -31,7 +31,7 @@
 //! A walk sees the records as they were when it started. The index keeps what is removed meanwhile
 //! for as long as such a walk lives, and so do the files beneath: a walk that is never ended keeps
 //! space from coming back. The other orders and the counts come from an index in memory, about
-//! 300 bytes for each record, built at open from one pass over the records; see
+//! 360 bytes for each record with the store beneath, built at open from one pass over the records; see
 //! `docs/decisions/` for why.
 //!
 //! # Threads
