@@ -13,7 +13,7 @@ use crate::bytes_arg::BYTES_HELP;
 use crate::commands::peerstore;
 use crate::commands::{
     checkpoint, crash, del, doctor, dump, export, get, import, keyspaces, list, merge, put,
-    quickstart, stat, verify,
+    quickstart, repair, stat, verify,
 };
 use crate::exit::EXIT_CODES_HELP;
 use crate::json::JSON_HELP;
@@ -62,6 +62,8 @@ pub(crate) enum Command {
     /// The child that `crash --process` kills
     #[command(hide = true)]
     CrashChild(crash::process::child::ChildArgs),
+    /// Save all that can be read of a damaged store into a new one
+    Repair(repair::RepairArgs),
     /// Rewrite live records and give dead bytes back
     Merge(merge::MergeArgs),
     /// Make an openable copy by hard links, or bring an earlier one up to date
@@ -151,6 +153,7 @@ mod tests {
             "merge D",
             "checkpoint D to",
             "restore D to",
+            "repair D to",
         ] {
             let words = ["peercask"].into_iter().chain(line.split(' '));
             assert!(Arguments::try_parse_from(words).is_ok(), "{line}");

@@ -4,7 +4,8 @@
 //! the engine renames it. This file must never open a store.
 
 use peercask::{
-    CheckpointReport, Cost, Cut, Damage, KeyspaceInfo, MergeReport, RecoveryReport, VerifyReport,
+    CheckpointReport, Cost, Cut, Damage, KeyspaceInfo, MergeReport, RecoveryReport, RepairReport,
+    VerifyReport,
 };
 use serde::Serialize;
 
@@ -195,6 +196,7 @@ pub(crate) struct VerifyJson<'a> {
     pub(crate) records: u64,
     pub(crate) bytes: u64,
     pub(crate) hints: u64,
+    pub(crate) lost: u64,
     pub(crate) damage: Vec<DamageJson<'a>>,
 }
 
@@ -206,9 +208,51 @@ impl<'a> From<&'a VerifyReport> for VerifyJson<'a> {
             records: report.records,
             bytes: report.bytes,
             hints: report.hints,
+            lost: report.lost,
             damage: report.damage.iter().map(DamageJson::from).collect(),
         }
     }
+}
+
+#[derive(Serialize)]
+pub(crate) struct RepairJson<'a> {
+    pub(crate) complete: bool,
+    pub(crate) keyspaces: u64,
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
+    pub(crate) lost: Vec<DamageJson<'a>>,
+    pub(crate) damage: Vec<DamageJson<'a>>,
+    pub(crate) foreign_files: &'a [String],
+    pub(crate) elapsed_ms: f64,
+}
+
+impl<'a> From<&'a RepairReport> for RepairJson<'a> {
+    fn from(report: &'a RepairReport) -> Self {
+        RepairJson {
+            complete: report.is_complete(),
+            keyspaces: report.keyspaces,
+            records: report.records,
+            bytes: report.bytes,
+            lost: report.lost.iter().map(DamageJson::from).collect(),
+            damage: report.damage.iter().map(DamageJson::from).collect(),
+            foreign_files: &report.foreign_files,
+            elapsed_ms: report.elapsed.as_secs_f64() * 1_000.0,
+        }
+    }
+}
+
+pub(crate) fn repair_line(report: &RepairReport) -> String {
+    format!(
+        "{} ({}) of {} saved in {}; {}",
+        counted(report.records, "record"),
+        units::bytes(report.bytes),
+        counted(report.keyspaces, "keyspace"),
+        units::duration(report.elapsed),
+        match (report.lost.len(), report.damage.len()) {
+            (0, 0) => "nothing was damaged".to_owned(),
+            (lost, damaged) => format!("{lost} known to be lost, {damaged} damaged places"),
+        }
+    )
 }
 
 pub(crate) fn verify_line(report: &VerifyReport) -> String {
@@ -220,7 +264,7 @@ pub(crate) fn verify_line(report: &VerifyReport) -> String {
         units::bytes(report.bytes),
         match report.damage.len() {
             0 => "no damage".to_owned(),
-            number => format!("{number} damaged"),
+            number => format!("{number} damaged, current values lost: {}", report.lost),
         }
     )
 }

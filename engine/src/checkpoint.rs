@@ -60,7 +60,7 @@ fn look(disk: &dyn Disk, shown: &str) -> Result<(BTreeSet<String>, bool)> {
     let labelled = listed.iter().any(|name| name == names::CHECKPOINT);
     for name in &listed {
         match names::parse(name) {
-            FileName::Foreign => {
+            FileName::Foreign | FileName::Unfinished => {
                 return Err(Error::invalid(format!(
                     "{shown} is not empty: it holds '{name}', which is no part of a checkpoint; \
                      choose a directory that is empty or does not exist"

@@ -259,7 +259,8 @@ impl Core {
         self.log.check_open()?;
         match &self.follower {
             Some(follower) => {
-                recovery::refresh(&self.log, &self.spaces, &self.options, &mut lock(follower))
+                let (log, spaces) = (&self.log, &self.spaces);
+                recovery::refresh(log, spaces, &self.options, &self.past, &mut lock(follower))
             }
             // A writer sees everything at once.
             None => Ok(false),

@@ -171,6 +171,54 @@
 //! # }
 //! ```
 //!
+//! # Readers in other processes
+//!
+//! [`Store::open_read_only`] takes no lock and writes nothing; it shows what the writer has
+//! committed, and follows on [`Store::refresh`]:
+//!
+//! ```
+//! # use peercask::{KeyspaceOptions, Options, Store};
+//! # fn main() -> peercask::Result<()> {
+//! # let dir = tempfile::tempdir().expect("a temporary directory");
+//! # let dir = dir.path();
+//! let store = Store::open(dir, Options::default())?;
+//! let peers = store.keyspace("peers", KeyspaceOptions::ordered())?;
+//! let reader = Store::open_read_only(dir, Options::default())?;
+//! peers.put("alice", "here")?;
+//! assert!(reader.refresh()?);
+//! assert!(reader.existing_keyspace("peers")?.contains("alice")?);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # When files are damaged
+//!
+//! A damaged record costs itself: reading it is an error that names file and offset. On a store
+//! that was opened for reading alone [`Store::verify`] tells everything that is wrong, with the
+//! key where it can be read, and changes nothing. [`Store::repair`] writes all that can be read
+//! into a new store, and lists what it could not save:
+//!
+//! ```
+//! # use peercask::{KeyspaceOptions, Options, Store};
+//! # fn main() -> peercask::Result<()> {
+//! # let dir = tempfile::tempdir().expect("a temporary directory");
+//! # let (old, new) = (dir.path().join("a"), dir.path().join("b"));
+//! # Store::open(&old, Options::default())?.keyspace("peers", KeyspaceOptions::hash())?.put("a", "b")?;
+//! let store = Store::open_read_only(&old, Options::default())?;
+//! if !store.verify(&mut |_| {})?.is_clean() {
+//!     println!("damaged");
+//! }
+//! let report = Store::repair(&old, &new, Options::default())?;
+//! println!("{} records saved, {} lost", report.records, report.lost.len());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # In tests
+//!
+//! With the feature `sim`, `Store::in_memory` is a store without files, and the module `crash` has
+//! stores on a simulated disk that can be crashed. Both are the engine itself.
+//!
 //! What is promised after which crash stands in `docs/durability.md`, the bytes on disk in
 //! `docs/format.md`, the shape of the code in `ARCHITECTURE.md`.
 
@@ -198,6 +246,8 @@ mod key_cursor;
 mod keydir;
 mod keyspace;
 mod lookup;
+#[cfg(any(test, feature = "sim"))]
+mod memory;
 mod merge;
 #[cfg(all(test, feature = "loom"))]
 mod models;
@@ -207,6 +257,7 @@ mod parker;
 mod past;
 mod prefix;
 mod recovery;
+mod repair;
 mod report;
 #[cfg(all(test, feature = "shuttle"))]
 mod schedules;
@@ -239,7 +290,8 @@ pub use options::{
     Write,
 };
 pub use report::{
-    CheckpointReport, Cost, Cut, Damage, MergeReport, Progress, RecoveryReport, VerifyReport,
+    CheckpointReport, Cost, Cut, Damage, MergeReport, Progress, RecoveryReport, RepairReport,
+    VerifyReport,
 };
 pub use segment::location::Seq;
 pub use snapshot::{Snapshot, SnapshotIter, SnapshotWalk};

@@ -173,8 +173,38 @@ pub struct VerifyReport {
     pub bytes: u64,
     /// Hint files compared with their segments.
     pub hints: u64,
+    /// Current values that cannot be read, among the records in these segments.
+    pub lost: u64,
     /// Everything that is not as it was written.
     pub damage: Vec<Damage>,
+}
+
+/// What a repair saved, and what not.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RepairReport {
+    /// Keyspaces of the new store.
+    pub keyspaces: u64,
+    /// Records in it.
+    pub records: u64,
+    /// Bytes of their keys and values.
+    pub bytes: u64,
+    /// Live records that could not be read, one by one.
+    pub lost: Vec<Damage>,
+    /// What was found damaged when the store was read; it tells also of records of which nothing
+    /// but their place is left.
+    pub damage: Vec<Damage>,
+    /// Files that were no part of the store.
+    pub foreign_files: Vec<String>,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+impl RepairReport {
+    /// Whether nothing was damaged, so that nothing can be missing.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.lost.is_empty() && self.damage.is_empty()
+    }
 }
 
 impl VerifyReport {

@@ -20,7 +20,10 @@ use crate::merge::Merge;
 use crate::options::{
     Durability, KEYSPACE_NAME_LEN_MAX, KEYSPACES_MAX, KeyspaceOptions, Options, Reads,
 };
-use crate::report::{CheckpointReport, MergeReport, Progress, RecoveryReport, VerifyReport};
+use crate::repair;
+use crate::report::{
+    CheckpointReport, Damage, MergeReport, Progress, RecoveryReport, RepairReport, VerifyReport,
+};
 use crate::segment::catalog::Catalog;
 use crate::segment::keyspace_entry::KeyspaceEntry;
 use crate::segment::location::KeyspaceId;
@@ -52,6 +55,12 @@ impl Store {
     pub fn open(dir: impl AsRef<Path>, options: Options) -> Result<Store> {
         options.check()?;
         let dir = dir.as_ref();
+        check_finished(dir)?;
+        Store::open_unchecked(dir, options)
+    }
+
+    /// As `open`, for the repair that is filling the directory.
+    pub(crate) fn open_unchecked(dir: &Path, options: Options) -> Result<Store> {
         prepare(dir, &options)?;
         let disk = disk_of(dir, &options);
         let lock = disk.lock(names::LOCK).map_err(|e| lock_error(dir, e))?;
@@ -103,6 +112,7 @@ impl Store {
                 return Err(Error::invalid(format!("{shown} is not a directory")));
             }
         }
+        check_finished(dir)?;
         let core = Core::open_read_only(dir.to_path_buf(), &disk_of(dir, &options), options);
         let core = core.map_err(|error| match error.kind() {
             ErrorKind::NotFound => no_store(&shown),
@@ -134,7 +144,6 @@ impl Store {
     }
 
     /// What the handles share, for who orders the background steps by hand.
-    #[cfg(any(test, feature = "sim"))]
     pub(crate) fn core(&self) -> &Core {
         &self.handle
     }
@@ -376,13 +385,77 @@ impl Store {
         checkpoint::restore(&from, &from_shown, &*to, &to_shown, progress)
     }
 
-    /// Compares every checksum of every file, and every hint with its segment.
+    /// Writes everything that can still be read of the store in `damaged` into a new store in
+    /// `dir`, which is empty or missing. The damaged store is only read, by position and past
+    /// unreadable sectors; it may even be open elsewhere. The new one has a store id and seqs of
+    /// its own; keyspaces, values and expiry are the same. A key whose current value is lost is
+    /// absent: no older version takes its place.
+    ///
+    /// `options` are those of the new store. What breaks off is refused by open and by repair; it
+    /// is removed by hand, and the repair done again.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if `dir` is not empty; `NotFound` if `damaged` holds no store;
+    /// `UnsupportedFormat`; `StorageFull`, `Io` if the new store cannot be written. What could
+    /// not be saved is no error but the report's.
+    ///
+    /// ```
+    /// # use peercask::{KeyspaceOptions, Options, Store};
+    /// # fn main() -> peercask::Result<()> {
+    /// # let dir = tempfile::tempdir().expect("a temporary directory");
+    /// # let (old, new) = (dir.path().join("a"), dir.path().join("b"));
+    /// let store = Store::open(&old, Options::default())?;
+    /// store.keyspace("peers", KeyspaceOptions::ordered())?.put("alice", "here")?;
+    /// store.close()?;
+    /// let report = Store::repair(&old, &new, Options::default())?;
+    /// for lost in &report.lost {
+    ///     eprintln!("lost: {lost}");
+    /// }
+    /// assert!(report.is_complete() && report.records == 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn repair(
+        damaged: impl AsRef<Path>,
+        dir: impl AsRef<Path>,
+        options: Options,
+    ) -> Result<RepairReport> {
+        Store::repair_with(damaged, dir, options, &mut |_| {})
+    }
+
+    /// As [`Store::repair`], telling `progress` how far it is.
+    ///
+    /// # Errors
+    /// As [`Store::repair`].
+    pub fn repair_with(
+        damaged: impl AsRef<Path>,
+        dir: impl AsRef<Path>,
+        options: Options,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<RepairReport> {
+        repair::repair(damaged.as_ref(), dir.as_ref(), options, progress)
+    }
+
+    /// Compares every checksum of every file, and every hint with its segment, one segment at a
+    /// time. Of a store that was opened for reading alone, what opening found belongs to it: files
+    /// that are missing, cut or exchanged. (Opening for writing puts right what it can, and tells
+    /// in [`Store::recovery`].)
     ///
     /// # Errors
     /// `Io` if a file cannot be read at all, `Closed`. Damage is not an error but the report's.
     pub fn verify(&self, progress: &mut dyn FnMut(Progress)) -> Result<VerifyReport> {
         self.handle.log.check_open()?;
-        verify::verify(&self.handle.log, &self.handle.spaces, progress)
+        let mut report = verify::verify(&self.handle.log, &self.handle.spaces, progress)?;
+        if self.is_read_only() {
+            for found in &self.recovery().damage {
+                let told =
+                    |damage: &Damage| (&damage.file, damage.offset) == (&found.file, found.offset);
+                if !report.damage.iter().any(told) {
+                    report.damage.push(found.clone());
+                }
+            }
+        }
+        Ok(report)
     }
 
     /// What opening found, cut and repaired.
@@ -505,6 +578,17 @@ pub(crate) fn check_listing(listed: &[String], shown: &str, options: &Options) -
         ))),
         None if !options.create => Err(no_store(shown)),
         None => Ok(()),
+    }
+}
+
+/// Refuses the directory of a repair that was broken off: a part would be taken for the whole.
+fn check_finished(dir: &Path) -> Result<()> {
+    match OsDisk::new(dir).list() {
+        Ok(names) if names.iter().any(|name| name == names::UNFINISHED) => {
+            Err(repair::unfinished(&dir.display().to_string()))
+        }
+        // What else is wrong with it is told by who needs it.
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 

@@ -5,6 +5,7 @@
 mod chance;
 mod files;
 mod flips;
+mod salvage;
 
 use peercask::{Merge, Store};
 

@@ -158,6 +158,11 @@ fn only_one_file_reads_a_clock() {
 }
 
 #[test]
+fn only_the_doorway_tells_systems_apart() {
+    hold(&engine_files(), doors::systems);
+}
+
+#[test]
 fn only_one_file_formats_file_names() {
     hold(&engine_files(), doors::name_literals);
 }

@@ -21,6 +21,7 @@ pub(crate) mod peerstore;
 pub(crate) mod put;
 pub(crate) mod quickstart;
 mod readable;
+pub(crate) mod repair;
 pub(crate) mod stat;
 pub(crate) mod verify;
 
@@ -38,6 +39,7 @@ pub(crate) fn run(command: Command, output: &mut Output) -> Result<Exit, Failure
         Command::Doctor(args) => doctor::run(&args, output),
         Command::Crash(args) => crash::run(&args, output),
         Command::CrashChild(args) => crash::process::child::run(&args, output),
+        Command::Repair(args) => repair::run(&args, output),
         Command::Merge(args) => merge::run(&args, output),
         Command::Checkpoint(args) => checkpoint::run(&args, output),
         Command::Restore(args) => checkpoint::restore(&args, output),

@@ -9,6 +9,7 @@ pub(crate) mod os;
 #[cfg(any(test, feature = "sim"))]
 pub(crate) mod sim;
 pub(crate) mod site;
+pub(crate) mod tolerant;
 
 use std::any::Any;
 use std::io;

@@ -45,7 +45,7 @@ pub(super) fn list(disk: &dyn Disk, report: &mut RecoveryReport) -> Result<Listi
     let mut listing = Listing::default();
     for name in listed {
         match names::parse(&name) {
-            FileName::Lock | FileName::Reserve => {}
+            FileName::Lock | FileName::Reserve | FileName::Unfinished => {}
             FileName::Checkpoint => listing.is_checkpoint = true,
             FileName::Manifest(_) => listing.manifests.push(name),
             FileName::Segment(id) => {

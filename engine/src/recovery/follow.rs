@@ -16,6 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::keydir::space::{Space, Spaces};
 use crate::lookup;
 use crate::options::Options;
+use crate::past::{Past, Version};
 use crate::report::RecoveryReport;
 use crate::segment::catalog;
 use crate::segment::data_file::{Parts, Segment};
@@ -123,6 +124,7 @@ pub(crate) fn refresh(
     log: &Log,
     spaces: &Spaces,
     options: &Options,
+    past: &Past,
     follower: &mut Follower,
 ) -> Result<bool> {
     let mut tried = None;
@@ -138,7 +140,7 @@ pub(crate) fn refresh(
         let generation = manifest.generation;
         let mut added = Vec::new();
         match look(log, manifest, options, follower, &mut added) {
-            Ok(Some(turn)) => return apply(log, spaces, follower, turn),
+            Ok(Some(turn)) => return apply(log, spaces, past, follower, turn),
             // A keyspace is younger than the manifest: the next one has it.
             Ok(None) => log.table.remove(&added),
             Err(error) => {
@@ -351,7 +353,15 @@ fn read_from(file: &dyn DiskFile, at: u64, len: usize) -> std::io::Result<Vec<u8
 
 /// Makes what a turn found visible, in an order in which a reader of this process finds each key
 /// in one place or the other.
-fn apply(log: &Log, spaces: &Spaces, follower: &mut Follower, mut turn: Turn) -> Result<bool> {
+fn apply(
+    log: &Log,
+    spaces: &Spaces,
+    past: &Past,
+    follower: &mut Follower,
+    mut turn: Turn,
+) -> Result<bool> {
+    // A snapshot is taken under the log lock: before all of this, or after all of it.
+    let mut writer = log.writer_for_close();
     let changed_spaces = apply_keyspaces(log, spaces, &turn.manifest);
     for tail in turn.tails.values() {
         let grown = tail.at.saturating_sub(tail.segment.written());
@@ -362,16 +372,16 @@ fn apply(log: &Log, spaces: &Spaces, follower: &mut Follower, mut turn: Turn) ->
     }
     turn.fresh.sort_unstable_by_key(|fresh| fresh.seq);
     for fresh in &turn.fresh {
-        apply_record(log, spaces, fresh)?;
+        apply_record(log, spaces, past, fresh)?;
     }
     let gone = no_longer_listed(log, &turn);
     for segment in &gone {
-        forget(log, spaces, segment)?;
+        forget(log, spaces, past, segment, turn.last_seq)?;
     }
     log.table.remove(&gone);
     let changed = changed_spaces || !turn.fresh.is_empty();
     follower.last_seq = turn.last_seq;
-    log.writer_for_close().note_read(turn.last_seq);
+    writer.note_read(turn.last_seq);
     follower.known = listed_sealed(&turn.manifest);
     follower.known.retain(|id| !turn.tails.contains_key(id));
     follower.tails = turn.tails;
@@ -445,7 +455,7 @@ fn move_entries(log: &Log, spaces: &Spaces, segment: &Segment, hint: &Hint<HintB
 }
 
 /// A record takes its place unless a newer one has it.
-fn apply_record(log: &Log, spaces: &Spaces, fresh: &Fresh) -> Result<()> {
+fn apply_record(log: &Log, spaces: &Spaces, past: &Past, fresh: &Fresh) -> Result<()> {
     let read = fresh
         .segment
         .look(fresh.offset, |header, key| (*header, key.to_vec()));
@@ -474,6 +484,18 @@ fn apply_record(log: &Log, spaces: &Spaces, fresh: &Fresh) -> Result<()> {
     if from.is_none() && to.is_none() {
         return Ok(());
     }
+    if let Some(prior) = &prior {
+        let seq = prior.header.map_or(0, |header| header.fields.seq);
+        keep(
+            log,
+            past,
+            &space,
+            (hash, &key),
+            prior.location,
+            seq,
+            header.fields.seq,
+        );
+    }
     if space.keydir.change(hash, &key, from, to) {
         fresh.segment.note_live(&header);
         if let Some(found) = prior.as_ref().and_then(|prior| prior.header) {
@@ -485,6 +507,28 @@ fn apply_record(log: &Log, spaces: &Spaces, fresh: &Fresh) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What a live snapshot of this reader sees stays readable for it.
+fn keep(
+    log: &Log,
+    past: &Past,
+    space: &Space,
+    (hash, key): (u128, &[u8]),
+    location: Location,
+    seq: u64,
+    superseded_at: u64,
+) {
+    if past.wants(seq)
+        && let Some(segment) = log.table.load().get(location.slot)
+    {
+        let version = Version {
+            segment: segment.clone(),
+            seq,
+            offset: location.offset,
+        };
+        past.keep(space, hash, key, version, superseded_at);
+    }
 }
 
 /// Segments of the table that the manifest took out, or that are there anew as sealed ones.
@@ -508,7 +552,7 @@ fn no_longer_listed(log: &Log, turn: &Turn) -> Vec<Arc<Segment>> {
 }
 
 /// What still leads into a segment that goes was expired, dead or unreadable.
-fn forget(log: &Log, spaces: &Spaces, segment: &Segment) -> Result<()> {
+fn forget(log: &Log, spaces: &Spaces, past: &Past, segment: &Segment, last_seq: u64) -> Result<()> {
     let bytes = segment.all_bytes()?;
     let options = ScanOptions {
         check_values: false,
@@ -534,7 +578,11 @@ fn forget(log: &Log, spaces: &Spaces, segment: &Segment) -> Result<()> {
                 offset: u32::try_from(offset).expect("records start below 4 GiB"),
             };
             let hash = key_hash(&log.secret, id, key);
-            space.keydir.change(hash, key, Some(from), None);
+            if space.keydir.candidates(hash, key).contains(from) {
+                let seq = header.fields.seq;
+                keep(log, past, &space, (hash, key), from, seq, last_seq + 1);
+                space.keydir.change(hash, key, Some(from), None);
+            }
         }
     }
     Ok(())

@@ -173,6 +173,7 @@ pub fn fuzz_names(bytes: &[u8]) {
         FileName::Segment(id) => names::segment(id),
         FileName::Hint(id) => names::hint(id),
         FileName::Checkpoint => names::CHECKPOINT.to_owned(),
+        FileName::Unfinished => names::UNFINISHED.to_owned(),
         FileName::Temporary | FileName::Foreign => return,
     };
     assert!(

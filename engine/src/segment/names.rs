@@ -14,6 +14,9 @@ pub(crate) const RESERVE: &str = "RESERVE";
 /// Says that the directory is a checkpoint, and not yet a store of its own.
 pub(crate) const CHECKPOINT: &str = "CHECKPOINT";
 
+/// Says that a repair into this directory is not at its end.
+pub(crate) const UNFINISHED: &str = "UNFINISHED";
+
 const MANIFEST_A: &str = "manifest-a";
 const MANIFEST_B: &str = "manifest-b";
 const SEGMENT_PREFIX: &str = "seg-";
@@ -27,6 +30,7 @@ pub(crate) enum FileName {
     Lock,
     Reserve,
     Checkpoint,
+    Unfinished,
     Manifest(ManifestCopy),
     Segment(SegmentId),
     Hint(SegmentId),
@@ -81,6 +85,7 @@ fn parse_final(name: &str) -> FileName {
         LOCK => return FileName::Lock,
         RESERVE => return FileName::Reserve,
         CHECKPOINT => return FileName::Checkpoint,
+        UNFINISHED => return FileName::Unfinished,
         MANIFEST_A => return FileName::Manifest(ManifestCopy::A),
         MANIFEST_B => return FileName::Manifest(ManifestCopy::B),
         _ => {}
@@ -118,6 +123,7 @@ mod tests {
         assert_eq!(parse(LOCK), FileName::Lock);
         assert_eq!(parse(RESERVE), FileName::Reserve);
         assert_eq!(parse(CHECKPOINT), FileName::Checkpoint);
+        assert_eq!(parse(UNFINISHED), FileName::Unfinished);
         assert_eq!(parse(&temporary(CHECKPOINT)), FileName::Temporary);
         for copy in [ManifestCopy::A, ManifestCopy::B] {
             assert_eq!(parse(manifest(copy)), FileName::Manifest(copy));

@@ -126,6 +126,55 @@ fn a_clock_read_elsewhere_is_found() {
     );
 }
 
+/// What differs from system to system belongs to the doorway and the clock.
+pub(super) fn systems(path: &str, text: &str) -> Vec<Fault> {
+    if path.starts_with(DISK_ROOM) || path == CLOCK_FILE {
+        return Vec::new();
+    }
+    let code = code_outside_tests(text);
+    let words = [
+        "target_os",
+        "target_family",
+        "target_vendor",
+        "target_pointer_width",
+        "unix",
+        "windows",
+    ];
+    let named = source::words(&code)
+        .into_iter()
+        .filter(|(at, word)| words.contains(word) && !is_method(&code, *at));
+    named
+        .map(|(at, word)| {
+            let what = format!("`{word}` tells systems apart; only disk/ and the clock may");
+            fault(path, source::line_of(&code, at), what)
+        })
+        .collect()
+}
+
+/// `slice.windows(2)` is no system.
+fn is_method(code: &str, at: usize) -> bool {
+    code.get(..at).is_some_and(|before| before.ends_with('.'))
+}
+
+#[test]
+fn a_system_told_apart_elsewhere_is_found() {
+    for bad in [
+        "#[cfg(target_os = \"linux\")] fn f() {}",
+        "#[cfg(unix)] use a::b;",
+        "fn f() { if cfg!(windows) {} }",
+    ] {
+        assert_eq!(systems("engine/src/store.rs", bad).len(), 1, "{bad}");
+        assert!(systems("engine/src/disk/os.rs", bad).is_empty());
+    }
+    assert!(
+        systems(
+            "engine/src/merge/mod.rs",
+            "fn f() { a.windows(2); } // unix"
+        )
+        .is_empty()
+    );
+}
+
 pub(super) fn name_literals(path: &str, text: &str) -> Vec<Fault> {
     if path == NAMES_FILE {
         return Vec::new();

@@ -20,6 +20,8 @@ const STAIRS: &[(&str, &[&str])] = &[
         "handles",
         &[
             "store.rs",
+            "repair.rs",
+            "memory.rs",
             "batch.rs",
             "keyspace.rs",
             "iter.rs",
