@@ -388,8 +388,9 @@ impl Store {
     /// Writes everything that can still be read of the store in `damaged` into a new store in
     /// `dir`, which is empty or missing. The damaged store is only read, by position and past
     /// unreadable sectors; it may even be open elsewhere. The new one has a store id and seqs of
-    /// its own; keyspaces, values and expiry are the same. A key whose current value is lost is
-    /// absent: no older version takes its place.
+    /// its own; keyspaces, values and expiry are the same. A key whose current value is
+    /// damaged is absent: no older version takes its place, unless the file that told of the newer
+    /// one is missing or cut short, which the report says.
     ///
     /// `options` are those of the new store. What breaks off is refused by open and by repair; it
     /// is removed by hand, and the repair done again.

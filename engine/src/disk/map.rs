@@ -9,13 +9,11 @@ use memmap2::{MmapOptions, MmapRaw};
 /// A read-only view of a file's bytes.
 pub(crate) enum Map {
     /// Mapped from the page cache. The file may grow underneath, up to the map's length.
-    Mapped(MmapRaw),
-    /// A copy, where a disk has no maps.
     #[cfg_attr(
-        target_pointer_width = "64",
-        expect(dead_code, reason = "32-bit and simulated disks")
+        not(all(unix, target_pointer_width = "64")),
+        expect(dead_code, reason = "files are read by position here, see disk/os.rs")
     )]
-    Copied(Box<[u8]>),
+    Mapped(MmapRaw),
     /// What a simulated disk shows instead of mapping.
     #[cfg(any(test, feature = "sim"))]
     Simulated(std::sync::Arc<SharedBytes>),
@@ -23,6 +21,10 @@ pub(crate) enum Map {
 
 impl Map {
     /// Maps the first `len` bytes of `file`, which may still be shorter.
+    #[cfg_attr(
+        not(all(unix, target_pointer_width = "64")),
+        expect(dead_code, reason = "files are read by position here, see disk/os.rs")
+    )]
     pub(crate) fn of_file(file: &std::fs::File, len: u64) -> io::Result<Map> {
         let len = usize::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
         let raw = MmapOptions::new().len(len).map_raw_read_only(file)?;
@@ -38,7 +40,6 @@ impl Map {
     /// this; `docs/durability.md` says so to users.
     pub(crate) fn written(&self, start: usize, len: usize) -> Option<&[u8]> {
         match self {
-            Map::Copied(bytes) => bytes.get(start..start.checked_add(len)?),
             #[cfg(any(test, feature = "sim"))]
             Map::Simulated(bytes) => bytes.written(start, len),
             Map::Mapped(raw) => {

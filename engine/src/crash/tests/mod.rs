@@ -7,6 +7,7 @@ mod checkpoint;
 mod full_disk;
 mod mutants;
 mod reader;
+mod repair;
 mod workloads;
 
 /// How many times the usual budget.
