@@ -10,7 +10,7 @@ use crate::clock::Stopwatch;
 use crate::core::Core;
 use crate::disk::Disk;
 use crate::disk::How;
-use crate::disk::os::OsDisk;
+use crate::disk::os::{OsDisk, Place};
 use crate::disk::tolerant::TolerantDisk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::handle::Handle;
@@ -46,6 +46,12 @@ pub(crate) fn repair(
 ) -> Result<RepairReport> {
     let watch = Stopwatch::start();
     options.check()?;
+    let shown = source.display().to_string();
+    let place = OsDisk::look(source).map_err(|e| Error::io("look at", &shown, e))?;
+    if place != Place::Directory {
+        let what = format!("there is no store in {shown}");
+        return Err(Error::new(ErrorKind::NotFound, what));
+    }
     let damaged = open_damaged(Arc::new(OsDisk::without_maps(source)), source, &options)?;
     let disk = prepare_target(target)?;
     let failed = |e| Error::io("mark the unfinished repair", names::UNFINISHED, e);
