@@ -7,7 +7,7 @@ use peercask::{Durability, KeyspaceOptions, Merge, Store};
 use super::contents_of;
 use crate::support::{Place, hash, ordered, rounds};
 
-const COUNTERS: usize = 5;
+const COUNTERS: u8 = 5;
 /// Enough to go on while all checkpoints are made, few enough to stay small.
 const BATCHES: u64 = 20_000;
 
@@ -30,8 +30,8 @@ fn a_checkpoint_beside_writers_and_merges_holds_a_prefix_with_batches_whole() {
                 }
                 let mut batch = store.batch();
                 for counter in 0..COUNTERS {
-                    batch.put(&a, [counter as u8], number.to_le_bytes());
-                    batch.put(&b, [counter as u8], number.to_le_bytes());
+                    batch.put(&a, [counter], number.to_le_bytes());
+                    batch.put(&b, [counter], number.to_le_bytes());
                 }
                 batch.put(&a, format!("filler {}", number % 64), vec![7; 200]);
                 batch.commit().expect("committed");
@@ -59,7 +59,7 @@ fn a_checkpoint_beside_writers_and_merges_holds_a_prefix_with_batches_whole() {
                 .map(|(_, value)| u64::from_le_bytes(value[..].try_into().expect("a counter")))
                 .collect();
             if before > 0 {
-                assert_eq!(numbers.len(), 2 * COUNTERS);
+                assert_eq!(numbers.len(), 2 * usize::from(COUNTERS));
             }
             for number in &numbers {
                 assert_eq!(number, &numbers[0], "batches are whole");
