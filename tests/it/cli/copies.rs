@@ -28,3 +28,33 @@ fn a_checkpoint_is_made_brought_up_to_date_and_restored() {
     room.run("checkpoint", &[there.to_str().expect("text")])
         .fails_with(2, "a store of its own");
 }
+
+#[test]
+fn repair_saves_what_can_be_read_and_tells_the_rest_by_its_exit_code() {
+    let room = Room::with_records(&FRUIT);
+    let (store, new, more) = (room.path("store"), room.path("new"), room.path("more"));
+    let line = |to: &std::path::Path| {
+        [
+            OsStr::new("repair").to_owned(),
+            store.clone().into_os_string(),
+            to.as_os_str().to_owned(),
+        ]
+    };
+    let whole = peercask(line(&new)).ends_with(0);
+    assert!(whole.text().contains("4 records"), "{}", whole.text());
+    peercask(line(&new)).fails_with(2, "not empty");
+
+    let segment = crate::support::segments(&store).remove(0);
+    let path = store.join(segment);
+    let mut bytes = std::fs::read(&path).expect("the segment");
+    let at = bytes.windows(6).position(|bytes| bytes == b"yellow");
+    bytes[at.expect("the value of banana")] ^= 1;
+    std::fs::write(&path, bytes).expect("the segment is written");
+    let found = room.run("verify", &["--json"]).ends_with(1).json();
+    assert_eq!(found["lost"], json!(1));
+    let told = peercask(line(&more)).ends_with(1);
+    assert!(told.text().contains("lost: "), "{}", told.text());
+    assert!(told.text().contains("\"banana\""), "{}", told.text());
+    let list = [OsStr::new("list"), more.as_os_str()];
+    assert_eq!(peercask(list).ends_with(0).lines().len(), 3);
+}
