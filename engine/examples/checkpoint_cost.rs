@@ -27,7 +27,7 @@ fn main() -> Result<()> {
     for number in 0..(mib << 20) / VALUE_LEN {
         value[..8].copy_from_slice(&number.to_le_bytes());
         let buffered = Write::new().durability(Durability::Buffered);
-        space.put_with(number.to_le_bytes(), &value, buffered)?;
+        let _synced_below = space.put_with(number.to_le_bytes(), &value, buffered)?;
     }
     store.sync()?;
     let stats = store.stats();

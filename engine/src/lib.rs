@@ -226,6 +226,7 @@ mod batch;
 mod checkpoint;
 mod clock;
 mod commit;
+mod copies;
 mod core;
 #[cfg(any(test, feature = "sim"))]
 pub mod crash;

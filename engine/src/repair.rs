@@ -19,7 +19,7 @@ use crate::options::{Durability, KeyspaceOptions, Missing, Options, Write};
 use crate::report::{Damage, Progress, RepairReport};
 use crate::segment::format::wide;
 use crate::segment::names::{self, FileName};
-use crate::store::Store;
+use crate::store::{Store, unfinished_repair};
 use crate::value::Entry;
 
 /// Records and bytes written at once.
@@ -76,7 +76,7 @@ fn prepare_target(target: &Path) -> Result<Arc<dyn Disk>> {
     let listed = disk.list();
     let listed = listed.map_err(|e| Error::io("list the directory", &shown, e))?;
     if listed.iter().any(|name| name == names::UNFINISHED) {
-        return Err(unfinished(&shown));
+        return Err(unfinished_repair(&shown));
     }
     let nothing = |name: &String| matches!(names::parse(name), FileName::Lock);
     match listed.iter().find(|name| !nothing(name)) {
@@ -85,14 +85,6 @@ fn prepare_target(target: &Path) -> Result<Arc<dyn Disk>> {
         ))),
         None => Ok(disk),
     }
-}
-
-/// The refusal of a directory in which a repair broke off.
-pub(crate) fn unfinished(shown: &str) -> Error {
-    Error::invalid(format!(
-        "{shown} holds a repair that was broken off, only a part of the damaged store: remove it \
-         and repair again; the damaged store is as it was"
-    ))
 }
 
 /// Copies every live record that can be read, keyspace by keyspace.

@@ -25,6 +25,8 @@ use crate::options::Options;
 use crate::report::{Cost, Damage, RecoveryReport};
 use crate::segment::base::{Base, BaseStart};
 use crate::segment::catalog::{self, Catalog};
+use crate::segment::data_file::Segment;
+use crate::segment::header::Summary;
 use crate::segment::keyspace_entry::KeyspaceEntry;
 use crate::segment::location::SegmentId;
 use crate::segment::log::Log;
@@ -247,23 +249,9 @@ fn build(
     let keyspaces = rebuild::with_unknown_keyspaces(&manifest, &loaded, report);
     let numbers = Numbers::after(&manifest, listing, &loaded, &end, unclean);
     let table = Table::new();
-    let tails: BTreeMap<SegmentId, Option<u64>> = loaded
-        .iter()
-        .filter(|segment| !segment.listed_sealed)
-        .map(|segment| {
-            let summary = &segment.summary;
-            (
-                segment.header.id,
-                (summary.records > 0).then_some(summary.max_seq),
-            )
-        })
-        .collect();
+    let tails = tails_of(&loaded);
     let segments = load::into_table(disk, &table, loaded, only_reads)?;
-    let mut follower = Follower::new(end.last_seq);
-    for (segment, _) in &segments {
-        let tail = tails.get(&segment.header.id);
-        follower.knows(segment, tail.is_some(), tail.copied().flatten());
-    }
+    let follower = follower_of(&segments, &tails, end.last_seq);
     let spaces = spaces_of(&keyspaces, &manifest);
     fill::keydirs(&spaces, &segments, options.threads());
     report.segments = segments.len() as u64;
@@ -285,7 +273,23 @@ fn build(
         reserve_bytes: options.reserve_bytes,
         only_reads,
     });
-    let catalog = Catalog {
+    let catalog = catalog_of(&manifest, keyspaces, empty);
+    *must_write |= report.created;
+    let recovered = Recovered {
+        log: Log::new(base, Writer::new(end.last_seq, numbers.next_seq), catalog),
+        spaces,
+        clock: StoreClock::new(options.clock.clone(), numbers.time_ms),
+        report: RecoveryReport::default(),
+    };
+    Ok((recovered, follower))
+}
+
+fn catalog_of(
+    manifest: &Manifest,
+    keyspaces: Vec<KeyspaceEntry>,
+    replaced: Vec<SegmentId>,
+) -> Catalog {
+    Catalog {
         generation: manifest.generation,
         store_id: manifest.store_id,
         secret: manifest.secret,
@@ -295,16 +299,29 @@ fn build(
             .fold(manifest.next_keyspace, u32::max),
         keyspaces,
         // Those of merges are gone, and the directory is synced.
-        replaced: empty,
-    };
-    *must_write |= report.created;
-    let recovered = Recovered {
-        log: Log::new(base, Writer::new(end.last_seq, numbers.next_seq), catalog),
-        spaces,
-        clock: StoreClock::new(options.clock.clone(), numbers.time_ms),
-        report: RecoveryReport::default(),
-    };
-    Ok((recovered, follower))
+        replaced,
+    }
+}
+
+/// The last seq of each segment that may still grow; `None` while it holds no record.
+type Tails = BTreeMap<SegmentId, Option<u64>>;
+
+fn tails_of(loaded: &[load::Loaded]) -> Tails {
+    let last_seq = |summary: &Summary| (summary.records > 0).then_some(summary.max_seq);
+    loaded
+        .iter()
+        .filter(|segment| !segment.listed_sealed)
+        .map(|segment| (segment.header.id, last_seq(&segment.summary)))
+        .collect()
+}
+
+fn follower_of<H>(segments: &[(Arc<Segment>, H)], tails: &Tails, last_seq: u64) -> Follower {
+    let mut follower = Follower::new(last_seq);
+    for (segment, _) in segments {
+        let tail = tails.get(&segment.header.id);
+        follower.knows(segment, tail.is_some(), tail.copied().flatten());
+    }
+    follower
 }
 
 /// Whether the log did not end with a clean close.

@@ -21,6 +21,7 @@ const STAIRS: &[(&str, &[&str])] = &[
         &[
             "store.rs",
             "repair.rs",
+            "copies.rs",
             "memory.rs",
             "batch.rs",
             "keyspace.rs",
