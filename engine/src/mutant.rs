@@ -50,8 +50,6 @@ pub(crate) enum Mutant {
     LowestSeqWins,
     /// A version that a snapshot sees is not kept when it is replaced.
     SupersededNotKept,
-    /// Merge removes what has expired although it has not in a snapshot.
-    ExpiredNotKept,
     /// Recovery removes files on the word of a manifest whose name may not be durable.
     RemovedOnUnsyncedWord,
     /// A torn header of a segment just begun is taken for damage.
@@ -59,7 +57,7 @@ pub(crate) enum Mutant {
 }
 
 #[cfg(test)]
-pub(crate) const ALL: [Mutant; 26] = [
+pub(crate) const ALL: [Mutant; 25] = [
     Mutant::SegmentSyncSkipped,
     Mutant::DirectorySyncSkipped,
     Mutant::OlderSegmentsNotSynced,
@@ -85,7 +83,6 @@ pub(crate) const ALL: [Mutant; 26] = [
     Mutant::RemovedOnUnsyncedWord,
     Mutant::TornHeaderTakenForDamage,
     Mutant::SupersededNotKept,
-    Mutant::ExpiredNotKept,
 ];
 
 /// Whether `mutant` is on in this thread.
