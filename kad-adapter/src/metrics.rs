@@ -8,7 +8,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use crate::handle::Handle;
-use crate::stats::{Refusal, State};
+use crate::stats::{Refusal, State, Stats};
 
 #[derive(Debug)]
 struct Collected(Handle);
@@ -24,6 +24,17 @@ impl Handle {
 impl Collector for Collected {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
         let stats = self.0.stats();
+        self.encode_gauges(&mut encoder, &stats)?;
+        encode_counters(&mut encoder, &stats)
+    }
+}
+
+impl Collected {
+    fn encode_gauges(
+        &self,
+        encoder: &mut DescriptorEncoder,
+        stats: &Stats,
+    ) -> Result<(), std::fmt::Error> {
         let healthy = u64::from(self.0.health().state == State::Green);
         let gauges = [
             ("healthy", "1 while writes succeed", healthy),
@@ -58,42 +69,46 @@ impl Collector for Collected {
             let gauge = ConstGauge::new(value);
             gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         }
-        let counters = [
-            ("added", "Records added", stats.added),
-            ("refreshed", "Records replaced", stats.refreshed),
-            ("removed", "Records removed by calls", stats.removed),
-            (
-                "swept",
-                "Expired records taken out",
-                stats.swept + stats.evicted,
-            ),
-            (
-                "io_errors",
-                "Writes and reads that the disk refused",
-                stats.io_errors,
-            ),
-            (
-                "undecodable",
-                "Stored records that say nothing",
-                stats.undecodable,
-            ),
-            ("syncs", "Syncs of files and directory", stats.syncs),
-        ];
-        for (name, help, value) in counters {
-            let counter = ConstCounter::new(value);
-            counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
-        }
-        let mut refused = encoder.encode_descriptor(
-            "refused",
-            "Records refused, by reason",
-            None,
-            MetricType::Counter,
-        )?;
-        for reason in Refusal::ALL {
-            let labels = [("reason", reason.name())];
-            let counter = ConstCounter::new(stats.refused.of(reason));
-            counter.encode(refused.encode_family(&labels)?)?;
-        }
         Ok(())
     }
+}
+
+fn encode_counters(encoder: &mut DescriptorEncoder, stats: &Stats) -> Result<(), std::fmt::Error> {
+    let counters = [
+        ("added", "Records added", stats.added),
+        ("refreshed", "Records replaced", stats.refreshed),
+        ("removed", "Records removed by calls", stats.removed),
+        (
+            "swept",
+            "Expired records taken out",
+            stats.swept + stats.evicted,
+        ),
+        (
+            "io_errors",
+            "Writes and reads that the disk refused",
+            stats.io_errors,
+        ),
+        (
+            "undecodable",
+            "Stored records that say nothing",
+            stats.undecodable,
+        ),
+        ("syncs", "Syncs of files and directory", stats.syncs),
+    ];
+    for (name, help, value) in counters {
+        let counter = ConstCounter::new(value);
+        counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
+    }
+    let mut refused = encoder.encode_descriptor(
+        "refused",
+        "Records refused, by reason",
+        None,
+        MetricType::Counter,
+    )?;
+    for reason in Refusal::ALL {
+        let labels = [("reason", reason.name())];
+        let counter = ConstCounter::new(stats.refused.of(reason));
+        counter.encode(refused.encode_family(&labels)?)?;
+    }
+    Ok(())
 }

@@ -107,16 +107,7 @@ fn attach(store: Store, begun: Begun, local: PeerId, options: Options) -> Result
         engine_elapsed,
         ..OpenReport::default()
     };
-    let view = View {
-        now_ns: now_ms.saturating_mul(1_000_000),
-    };
-    let tables = match saved.filter(|_| report.index_from_image) {
-        Some(saved) => from_image(saved, second_of_ms(now_ms), &mut report),
-        None => {
-            dir.iter().for_each(|dir| warm(dir));
-            walk_all(&spaces, view, &mut report)?
-        }
-    };
+    let tables = index(saved, dir.as_deref(), &spaces, now_ms, &mut report)?;
     report.records = tables.iter().map(Table::len).sum();
     report.elapsed = start.elapsed();
     let state = State {
@@ -141,7 +132,7 @@ fn attach(store: Store, begun: Begun, local: PeerId, options: Options) -> Result
         spaces,
         meta,
         session,
-        opened_ns: view.now_ns,
+        opened_ns: now_ms.saturating_mul(1_000_000),
         counters: counters_of(&report),
         report,
         closed: AtomicBool::new(false),
@@ -261,6 +252,24 @@ fn counters_of(report: &OpenReport) -> Counters {
 }
 
 // ---- the index
+
+/// From the saved image if it is this log's and this identity's, else from the records.
+fn index(
+    saved: Option<[SavedTable; 4]>,
+    dir: Option<&Path>,
+    spaces: &[Keyspace; 6],
+    now_ms: u64,
+    report: &mut OpenReport,
+) -> Result<[Table; 4]> {
+    if let Some(saved) = saved.filter(|_| report.index_from_image) {
+        return Ok(from_image(saved, second_of_ms(now_ms), report));
+    }
+    dir.iter().for_each(|dir| warm(dir));
+    let view = View {
+        now_ns: now_ms.saturating_mul(1_000_000),
+    };
+    walk_all(spaces, view, report)
+}
 
 fn from_image(saved: [SavedTable; 4], now_s: u32, report: &mut OpenReport) -> [Table; 4] {
     let mut which = Which::ALL.into_iter();

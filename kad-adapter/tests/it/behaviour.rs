@@ -269,6 +269,27 @@ async fn kads_own_jobs_replicate_from_the_store() {
     assert_eq!(store(&mut peers[0]).records().count(), 20);
 }
 
+/// Lets the driver of the first node work until that many records were published.
+async fn publish_all(peers: &mut [Peer], driver: &mut Republisher, wanted: u64) {
+    let end = Instant::now() + LONG;
+    while driver.published() < wanted {
+        assert!(Instant::now() < end, "{} published", driver.published());
+        driver
+            .tick(&mut peers[0].swarm.behaviour_mut().kad)
+            .expect("open");
+        let pause = Box::pin(tokio::time::sleep(Duration::from_millis(50)));
+        let mut events = Vec::new();
+        let running = Box::pin(drive(peers, |at, event| {
+            if at == 0 {
+                events.push(event.clone());
+            }
+            false
+        }));
+        if let Either::Left(_) = select(pause, running).await {}
+        events.iter().for_each(|event| driver.on_event(event));
+    }
+}
+
 /// The driver publishes what the store says is due, and says so to the store.
 #[tokio::test]
 async fn the_driver_publishes_after_a_restart_without_a_call_of_the_application() {
@@ -315,23 +336,7 @@ async fn the_driver_publishes_after_a_restart_without_a_call_of_the_application(
         .clone();
     let id = peers[1].id;
     peers[0].swarm.behaviour_mut().kad.add_address(&id, other);
-    let end = Instant::now() + LONG;
-    while driver.published() < 100 {
-        assert!(Instant::now() < end, "{} published", driver.published());
-        driver
-            .tick(&mut peers[0].swarm.behaviour_mut().kad)
-            .expect("open");
-        let pause = Box::pin(tokio::time::sleep(Duration::from_millis(50)));
-        let mut events = Vec::new();
-        let running = Box::pin(drive(&mut peers, |at, event| {
-            if at == 0 {
-                events.push(event.clone());
-            }
-            false
-        }));
-        if let Either::Left(_) = select(pause, running).await {}
-        events.iter().for_each(|event| driver.on_event(event));
-    }
+    publish_all(&mut peers, &mut driver, 100).await;
     assert_eq!(
         handle
             .due(Duration::from_secs(3_600), 10)

@@ -83,7 +83,21 @@ fn put_until_refused(store: &mut PersistentStore, from: u64) -> u64 {
     from
 }
 
-/// Not a test of its own: runs as the child of the one above, once with threads and once without.
+/// With the trait's word for it, and are not there.
+fn own_intents_are_refused(store: &mut PersistentStore) {
+    let mut number = 50_000;
+    while store.add_provider(own_provide(number)).is_ok() {
+        number += 1;
+        assert!(number < 80_000, "a full disk takes no more");
+    }
+    assert!(matches!(
+        store.add_provider(own_provide(number)),
+        Err(Error::MaxProvidedKeys)
+    ));
+    assert_eq!(store.providers(&key(number)), []);
+}
+
+/// Not a test of its own: runs as the child of the one above.
 #[test]
 fn helper_fills_the_disk() {
     let Some(root) = std::env::var_os(DIR).map(PathBuf::from) else {
@@ -107,17 +121,7 @@ fn helper_fills_the_disk() {
         "{}",
         error.message
     );
-    // Own intents are refused with the trait's word for it, and are not there.
-    let mut number = 50_000;
-    while store.add_provider(own_provide(number)).is_ok() {
-        number += 1;
-        assert!(number < 80_000, "a full disk takes no more");
-    }
-    assert!(matches!(
-        store.add_provider(own_provide(number)),
-        Err(Error::MaxProvidedKeys)
-    ));
-    assert_eq!(store.providers(&key(number)), []);
+    own_intents_are_refused(&mut store);
     // Foreign ones wait in their queue until it is full, then are refused; none is lost.
     let mut waiting = 0;
     while store

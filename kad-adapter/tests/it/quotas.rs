@@ -185,4 +185,16 @@ fn the_files_stay_within_their_budget_under_a_day_of_churn() {
     );
     assert!(taken > 30_000, "the store was used: {taken} taken");
     assert_eq!(store.handle().stats().own_keys, own);
+    // When all that was foreign is over, the counters add up and nothing of it is left.
+    time.advance(seconds(2 * 3_600));
+    handle.step().expect("stepped");
+    let stats = handle.stats();
+    assert_eq!(
+        (stats.records, stats.provider_records, stats.provider_keys),
+        (0, 0, 0)
+    );
+    assert_eq!(
+        stats.added,
+        own + stats.swept + stats.evicted + stats.removed
+    );
 }
