@@ -65,6 +65,7 @@ pub struct Explorer<'a> {
     pub(super) sector_len: usize,
     pub(super) coverage: bool,
     pub(super) violations_max: usize,
+    pub(super) shrink: bool,
     pub(super) listener: Option<Listener<'a>>,
 }
 
@@ -94,6 +95,7 @@ impl<'a> Explorer<'a> {
             sector_len: 512,
             coverage: false,
             violations_max: VIOLATIONS_MAX,
+            shrink: true,
             listener: None,
         }
     }
@@ -192,6 +194,13 @@ impl<'a> Explorer<'a> {
         self
     }
 
+    /// Whether the first violation is made as small as can be, which takes a while. Default: yes.
+    #[must_use]
+    pub fn shrink(mut self, shrink: bool) -> Self {
+        self.shrink = shrink;
+        self
+    }
+
     /// Called now and then with how far the exploration is; it ends early if told to.
     #[must_use]
     pub fn on_progress(mut self, listener: impl FnMut(&Progress) -> ControlFlow<()> + 'a) -> Self {
@@ -225,8 +234,7 @@ impl<'a> Explorer<'a> {
                 break;
             }
         }
-        let setting = tour.plain_setting();
-        tour.end(&[(setting, subject)])
+        tour.end_of_program(&subject)
     }
 
     /// Explores random workloads of puts, deletes, batches, syncs, merges and so on, one after

@@ -22,6 +22,10 @@ pub(super) struct History {
     failed: Vec<Arc<Written>>,
     /// While a keyspace is dropped: the states without it.
     dropping: Vec<Arc<Written>>,
+    /// What a checkpoint may hold.
+    copies: Vec<Arc<Written>>,
+    /// One was made: it is there.
+    copied: bool,
     /// From this state on all reached the kernel, which outlives the process.
     in_kernel: usize,
     /// Changes with every change: tells histories apart.
@@ -97,6 +101,32 @@ impl History {
         } else {
             // It may be found dropped nevertheless.
             self.failed.append(&mut without);
+        }
+    }
+
+    /// A checkpoint is being made.
+    pub(super) fn begin_copy(&mut self) {
+        self.touch(6 << 32);
+        self.copies.extend(self.states.last().cloned());
+    }
+
+    /// It was made.
+    pub(super) fn end_copy(&mut self) {
+        self.touch(7 << 32);
+        let older = self.copies.len().saturating_sub(1);
+        self.copies.drain(..older);
+        self.copied = true;
+    }
+
+    pub(super) fn has_copy(&self) -> bool {
+        self.copied
+    }
+
+    /// Whether a checkpoint may hold `found`; `None` is no checkpoint, or an unfinished one.
+    pub(super) fn allows_copy(&self, found: Option<&Content>, now_ms: u64) -> bool {
+        match found {
+            None => !self.copied,
+            Some(found) => self.copies.iter().any(|state| is(state, found, now_ms)),
         }
     }
 

@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use super::case::Crash;
 use super::program::{Crashed, Outcome};
+use super::report::SiteReport;
 use super::trace::{Point, lock, text_of};
-use crate::disk::sim::{Cut, Dice, SimDisk, Slots, State, mix};
+use crate::disk::sim::{Cut, Dice, Operation, SimDisk, Slots, State, mix};
+use crate::disk::site::Site;
 
 /// How hard a state is looked at.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +28,9 @@ pub(super) struct Effort {
     pub(super) torn: bool,
 }
 
+/// Lines that changed the disk.
+pub(super) type Sites = BTreeMap<(Site, Operation), SiteReport>;
+
 /// What the judging of many states comes to.
 #[derive(Default)]
 pub(super) struct Tally {
@@ -33,6 +38,7 @@ pub(super) struct Tally {
     pub(super) recovery_states: u64,
     pub(super) repeated: u64,
     pub(super) losses: BTreeMap<&'static str, u64>,
+    pub(super) sites: Sites,
     /// Media seen.
     pub(super) media: HashSet<u64>,
     /// Media and notes judged, with all that could still be lost of them.
@@ -53,6 +59,8 @@ pub(super) struct Judge<'a, N> {
     /// judged again.
     pub(super) note_key: &'a dyn Fn(&[N]) -> u64,
     pub(super) faulty: bool,
+    /// A line whose syncs do nothing.
+    pub(super) deaf: Option<Site>,
     pub(super) effort: Effort,
     pub(super) tally: &'a mut Tally,
 }
@@ -72,6 +80,16 @@ struct At<'n, N> {
     depth: u32,
     /// Only the process died so far.
     killed: bool,
+}
+
+/// What a check gets to see.
+pub(super) struct View<'n, N> {
+    pub(super) wall_ms: u64,
+    pub(super) notes: &'n [N],
+    /// Only the process died so far.
+    pub(super) killed: bool,
+    /// The calls of the first recovery are wanted.
+    pub(super) follow: bool,
 }
 
 impl<N> Judge<'_, N> {
@@ -137,8 +155,9 @@ impl<N> Judge<'_, N> {
         let At { notes, depth, .. } = at;
         let killed = at.killed && cut == Cut::Kill;
         let after = state.after(&cut);
+        let digest = after.digest();
         let key = [
-            after.digest_with_pending(),
+            after.digest_of_pending(digest),
             (self.note_key)(notes),
             u64::from(killed),
         ];
@@ -147,10 +166,17 @@ impl<N> Judge<'_, N> {
             self.tally.repeated += 1;
             return None;
         }
-        self.tally.media.insert(after.digest());
+        self.tally.media.insert(digest);
+        self.count_site(state);
         self.tally.states += 1;
         self.count_loss(state, &cut, depth);
-        let (said, recovery) = self.look(after, state.wall_ms, notes, killed, depth > 0);
+        let view = View {
+            wall_ms: state.wall_ms,
+            notes,
+            killed,
+            follow: depth > 0,
+        };
+        let (said, recovery) = self.look(after, digest, &view);
         let crash = Crash {
             point: state.operations,
             cut,
@@ -185,24 +211,22 @@ impl<N> Judge<'_, N> {
     pub(super) fn look(
         &self,
         after: State,
-        wall_ms: u64,
-        notes: &[N],
-        killed: bool,
-        follow: bool,
+        seed: u64,
+        view: &View<'_, N>,
     ) -> (Result<(), String>, Vec<State>) {
-        let seed = after.digest();
-        let disk = SimDisk::with_state(after, seed, wall_ms);
+        let disk = SimDisk::with_state(after, seed, view.wall_ms);
+        disk.set_deaf(self.deaf);
         let recovery = Arc::new(Mutex::new(Vec::new()));
-        if follow {
+        if view.follow {
             let keep = recovery.clone();
             let hook = move |state: &State| lock(&keep).push(state.clone());
             disk.set_opening_hook(Some(Box::new(hook)));
         }
         let crashed = Crashed {
             disk: &disk,
-            notes,
+            notes: view.notes,
             faulty: self.faulty,
-            killed,
+            killed: view.killed,
         };
         let said = match catch_unwind(AssertUnwindSafe(|| (self.check)(&crashed))) {
             Ok(Ok(())) => Ok(()),
@@ -220,6 +244,16 @@ impl<N> Judge<'_, N> {
                 (0..samples).map(|_| dice.below(calls)).collect()
             }
             _ => (0..calls).collect(),
+        }
+    }
+
+    /// A crash after the call that brought `state` about.
+    fn count_site(&mut self, state: &State) {
+        if let Some(call) = &state.last
+            && let Some(site) = call.site
+        {
+            let site = self.tally.sites.entry((site, call.operation)).or_default();
+            site.crashed += 1;
         }
     }
 

@@ -20,6 +20,8 @@ use crate::ticket::Commit;
 
 /// Names of the keyspaces of a workload.
 const SPACES: [&str; 3] = ["hash", "ordered", "third"];
+/// Where checkpoints go.
+const COPY: &str = "copy";
 /// Keys of a workload are below.
 const KEYS: u8 = 8;
 /// A key that no workload uses.
@@ -46,6 +48,7 @@ fn other_options() -> Options {
 struct Machine<'a> {
     run: &'a Run<Arc<History>>,
     history: History,
+    options: Options,
     store: Option<Store>,
     /// The last snapshot, and what it showed when it was taken.
     snapshot: Option<(Snapshot, Content)>,
@@ -55,9 +58,15 @@ struct Machine<'a> {
 /// Runs the workload; a write that was refused leaves nothing behind, and the run goes on; any other
 /// failure ends it.
 pub(super) fn run(workload: &Workload, run: &Run<Arc<History>>) -> Outcome {
+    run_with(workload, run, options())
+}
+
+/// The same on a store with other options.
+pub(super) fn run_with(workload: &Workload, run: &Run<Arc<History>>, options: Options) -> Outcome {
     let mut machine = Machine {
         run,
         history: History::new(),
+        options,
         store: None,
         snapshot: None,
         count: 0,
@@ -161,6 +170,12 @@ impl Machine<'_> {
                 Ok(())
             }
             Step::Work => store.background_step(Background::Work),
+            Step::Checkpoint => {
+                self.change(History::begin_copy);
+                store.checkpoint_to(COPY)?;
+                self.change(History::end_copy);
+                Ok(())
+            }
         }
     }
 
@@ -258,7 +273,7 @@ impl Machine<'_> {
         if let Some(store) = &self.store {
             return Ok(store.clone());
         }
-        let store = self.run.open(options())?;
+        let store = self.run.open(self.options.clone())?;
         self.store = Some(store.clone());
         Ok(store)
     }
@@ -300,6 +315,11 @@ pub(super) fn keyspace(store: &Store, space: u8) -> Result<Keyspace> {
         _ => KeyspaceOptions::ordered(),
     };
     store.keyspace(name_of(space), options)
+}
+
+/// A number for what may be found.
+pub(super) fn note_key(notes: &[Arc<History>]) -> u64 {
+    notes.last().map_or(0, |last| last.key)
 }
 
 /// All that the store holds; walk and get must agree on it.
@@ -356,12 +376,35 @@ pub(super) fn check(crashed: &Crashed<'_, Arc<History>>) -> Outcome {
         return Err(format!("found {}, allowed {allowed}", told(&found)).into());
     }
     drop(store);
-    second_life(crashed, &found)
+    second_life(crashed, &found)?;
+    check_copy(crashed, history)
+}
+
+/// A checkpoint is the old one, the new one, or refused as unfinished if there was none before.
+fn check_copy(crashed: &Crashed<'_, Arc<History>>, history: &History) -> Outcome {
+    let disk = crashed.disk().in_directory(COPY);
+    if !history.has_copy() && disk.files().is_empty() {
+        return Ok(());
+    }
+    let now_ms = crashed.disk().clock().wall_ms();
+    let found = match Store::open_on(&disk, options()) {
+        Ok(store) if store.recovery().created => None,
+        Ok(store) => match store.recovery().damage.first() {
+            Some(damage) => return Err(format!("the checkpoint: {damage:?}").into()),
+            None => Some(content(&store)?),
+        },
+        Err(error) if error.kind() == ErrorKind::InvalidArgument => None,
+        Err(error) => return Err(format!("open the checkpoint: {error}").into()),
+    };
+    match history.allows_copy(found.as_ref(), now_ms) {
+        true => Ok(()),
+        false => Err(format!("the checkpoint holds {:?}", found.as_ref().map(told)).into()),
+    }
 }
 
 /// The recovered store is opened with other options, written to, merged, closed and opened once more.
 fn second_life(crashed: &Crashed<'_, Arc<History>>, found: &Content) -> Outcome {
-    let before = crashed.disk().digest();
+    let before = crashed.disk().state().changed;
     let store = crashed
         .open(other_options())
         .map_err(|e| format!("open again: {e}"))?;
@@ -374,7 +417,7 @@ fn second_life(crashed: &Crashed<'_, Arc<History>>, found: &Content) -> Outcome 
         )
         .into());
     }
-    if crashed.disk().digest() != before {
+    if crashed.disk().state().changed != before {
         return Err("opening a store that was closed well changed the disk".into());
     }
     let keyspace = keyspace(&store, 0)?;

@@ -38,6 +38,7 @@
 //! ```
 
 mod case;
+mod coverage;
 mod explorer;
 mod files;
 mod history;

@@ -1,12 +1,17 @@
 //! From a state that did not hold to the smallest case that shows it, its story and its test.
 
+use std::sync::Arc;
+
 use super::case::{Case, Crash};
-use super::judge::{Effort, Judge, Tally};
+use super::history::History;
+use super::judge::{Bad, Effort, Judge, Tally, View};
+use super::machine;
 use super::program::{Crashed, Outcome, Run};
 use super::report::Violation;
+use super::steps::Workload;
 use super::tour;
 use super::trace::{Point, Setting, Trace, record};
-use crate::disk::sim::{Slots, State};
+use crate::disk::sim::{Dice, Slots, State};
 
 /// A program with its check.
 pub(super) struct Subject<'s, N> {
@@ -27,6 +32,74 @@ pub(super) fn shrunk<N: Clone + Send + 'static>(
     told(smaller, subject)
 }
 
+/// The same for a built-in workload, of which steps are left out as long as something still does
+/// not hold.
+pub(super) fn shrunk_workload(violation: Violation, workload: &Workload) -> Violation {
+    let mut best = (violation, workload.clone());
+    let mut index = best.1.steps.len();
+    while let Some(before) = index.checked_sub(1) {
+        index = before;
+        let mut shorter = best.1.clone();
+        shorter.steps.remove(index);
+        if let Some(found) = explore_again(&best.0.case, &shorter) {
+            best = (found, shorter);
+        }
+    }
+    let program = |run: &Run<Arc<History>>| machine::run(&best.1, run);
+    let subject = tour::Subject {
+        program: &program,
+        check: &machine::check,
+        note_key: &machine::note_key,
+        workload: Some(best.1.clone()),
+    };
+    shrunk(best.0, &subject)
+}
+
+/// States that one shorter workload is tried with.
+const STATES_MAX: u64 = 400;
+
+/// A violation of the workload under the setting of `case`, if a short look finds one.
+fn explore_again(case: &Case, workload: &Workload) -> Option<Violation> {
+    let program = |run: &Run<Arc<History>>| machine::run(workload, run);
+    let trace = trace_of(case, &program);
+    let mut tally = Tally::default();
+    let mut judge = Judge {
+        check: &machine::check,
+        notes: &trace.notes,
+        note_key: &machine::note_key,
+        faulty: !case.faults.is_empty(),
+        deaf: None,
+        effort: Effort {
+            whole_up_to: 16,
+            samples: 6,
+            depth: u32::try_from(case.path.len().saturating_sub(1)).unwrap_or(0),
+            recovery_samples: Some(2),
+            torn: true,
+        },
+        tally: &mut tally,
+    };
+    let mut dice = Dice::new(case.seed);
+    let violation = |bad: Bad| Violation {
+        case: Case {
+            workload: Some(workload.clone()),
+            path: bad.path,
+            ..case.clone()
+        },
+        what: bad.what,
+        story: String::new(),
+        test: String::new(),
+    };
+    // From the end: what a step does wrong shows mostly after it.
+    for point in trace.points.iter().rev() {
+        let mut go_on = |tally: &Tally| tally.states < STATES_MAX;
+        let at = judge.point(point, 0, &mut dice, &mut go_on);
+        if let Some(bad) = at.bad.into_iter().next() {
+            return Some(violation(bad));
+        }
+    }
+    None
+}
+
 /// The story and the test of a violation.
 pub(super) fn told<N: Clone + Send + 'static>(
     mut violation: Violation,
@@ -45,10 +118,11 @@ pub(super) fn judge_case<N: Clone + Send + 'static>(
 ) -> (u64, Option<Violation>) {
     let trace = trace_of(case, subject.program);
     if case.path.is_empty() {
-        let ended = trace.error.clone().filter(|_| case.faults.is_empty());
+        let excused = !case.faults.is_empty() && !trace.panicked;
+        let ended = trace.error.clone().filter(|_| !excused);
         let violation = ended.map(|error| Violation {
             case: case.clone(),
-            what: format!("the run ended although its disk had no fault: {error}"),
+            what: format!("the run itself ended badly: {error}"),
             story: String::new(),
             test: test_of(case),
         });
@@ -106,6 +180,7 @@ fn judge_path<N: Clone>(
         notes: &trace.notes,
         note_key: &|_| 0,
         faulty: !case.faults.is_empty(),
+        deaf: None,
         effort: Effort {
             whole_up_to: 0,
             samples: 0,
@@ -115,10 +190,18 @@ fn judge_path<N: Clone>(
         },
         tally: &mut tally,
     };
+    let view = |wall_ms, killed, follow| View {
+        wall_ms,
+        notes,
+        killed,
+        follow,
+    };
     let mut killed = first.cut == crate::disk::sim::Cut::Kill;
     let (mut at, mut cut): (State, _) = (point.state.clone(), &first.cut);
     for crash in inner {
-        let follow = judge.look(at.after(cut), at.wall_ms, notes, killed, true).1;
+        let after = at.after(cut);
+        let digest = after.digest();
+        let follow = judge.look(after, digest, &view(at.wall_ms, killed, true)).1;
         let found = follow
             .into_iter()
             .find(|state| state.operations == crash.point);
@@ -128,10 +211,12 @@ fn judge_path<N: Clone>(
         killed &= crash.cut == crate::disk::sim::Cut::Kill;
         (at, cut) = (found, &crash.cut);
     }
+    let after = at.after(cut);
+    let digest = after.digest();
     (
         1,
         judge
-            .look(at.after(cut), at.wall_ms, notes, killed, false)
+            .look(after, digest, &view(at.wall_ms, killed, false))
             .0,
     )
 }

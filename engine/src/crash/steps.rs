@@ -90,6 +90,8 @@ pub enum Step {
     Interval,
     /// The worker takes a step.
     Work,
+    /// A checkpoint is made in another directory, or brought up to date.
+    Checkpoint,
 }
 
 impl Step {
@@ -97,7 +99,7 @@ impl Step {
         let durability =
             [Durability::Buffered, Durability::Kernel, Durability::Device][dice.below(3)];
         let (space, key) = (small(dice, 2), small(dice, 6));
-        match dice.below(25) {
+        match dice.below(26) {
             0..=6 => Step::Put {
                 space: if dice.once_in(8) { 2 } else { space },
                 key,
@@ -139,6 +141,7 @@ impl Step {
                     commit: !dice.once_in(4),
                 }
             }
+            23 => Step::Checkpoint,
             _ => Step::Snapshot,
         }
     }
@@ -204,6 +207,7 @@ impl Workload {
             "x2",
             "o",
             "W",
+            "c",
         ];
         menu.into_iter().filter_map(parse).collect()
     }
@@ -273,6 +277,7 @@ impl fmt::Display for Step {
             Step::Flush => f.write_str("f"),
             Step::Interval => f.write_str("i"),
             Step::Work => f.write_str("W"),
+            Step::Checkpoint => f.write_str("c"),
         }
     }
 }
@@ -310,6 +315,7 @@ fn parse(text: &str) -> Option<Step> {
         "f" if rest.is_empty() => Step::Flush,
         "i" if rest.is_empty() => Step::Interval,
         "W" if rest.is_empty() => Step::Work,
+        "c" if rest.is_empty() => Step::Checkpoint,
         "x" => Step::Drop {
             space: space(rest)?,
         },
@@ -422,8 +428,8 @@ mod tests {
             let workload = Workload::random(seed, 12);
             assert_eq!(workload.to_string().parse(), Ok(workload));
         }
-        assert_eq!(Workload::menu().len(), 13);
-        assert_eq!(Workload::all(2).len(), 13 * 13);
+        assert_eq!(Workload::menu().len(), 14);
+        assert_eq!(Workload::all(2).len(), 14 * 14);
         for wrong in [
             "p", "p9.1.7d", "d0d", "b+0d", "q", "p0.1.7", "s1", "x", "x7",
         ] {

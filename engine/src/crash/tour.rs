@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::case::Case;
+use super::coverage;
 use super::explorer::Explorer;
 use super::history::History;
 use super::judge::{Bad, Judge, Tally};
@@ -95,11 +96,10 @@ impl<'e, 'a> Tour<'e, 'a> {
 
     pub(super) fn workload(&mut self, setting: &Setting, workload: &Workload, run: u64) {
         let program = |run: &Run<Arc<History>>| machine::run(workload, run);
-        let note_key = |notes: &[Arc<History>]| notes.last().map_or(0, |last| last.key);
         let subject = Subject {
             program: &program,
             check: &machine::check,
-            note_key: &note_key,
+            note_key: &machine::note_key,
             workload: Some(workload.clone()),
         };
         self.run(setting, &subject, run);
@@ -169,6 +169,7 @@ impl<'e, 'a> Tour<'e, 'a> {
             notes: &trace.notes,
             note_key: subject.note_key,
             faulty: !setting.faults.is_empty(),
+            deaf: None,
             effort: self.explorer.effort,
             tally: &mut self.tally,
         };
@@ -179,12 +180,6 @@ impl<'e, 'a> Tour<'e, 'a> {
         if round == 0 {
             self.report.points += 1;
             self.report.points_whole += u64::from(at.whole);
-            if let Some(call) = &point.state.last
-                && let Some(site) = call.site
-            {
-                let site = self.report.sites.entry((site, call.operation)).or_default();
-                site.crashed += u64::from(at.states > 0);
-            }
             if run == 0 && self.report.timeline.len() < TIMELINE_MAX {
                 self.report.timeline.push(PointReport {
                     number: point.state.operations,
@@ -216,17 +211,15 @@ impl<'e, 'a> Tour<'e, 'a> {
         }
         for (call, _) in &trace.calls {
             if let Some(site) = call.site {
-                self.report
-                    .sites
-                    .entry((site, call.operation))
-                    .or_default()
-                    .calls += 1;
+                let site = self.tally.sites.entry((site, call.operation));
+                site.or_default().calls += 1;
             }
         }
-        if let Some(error) = trace.error.as_ref().filter(|_| setting.faults.is_empty()) {
+        let excused = !setting.faults.is_empty() && !trace.panicked;
+        if let Some(error) = trace.error.as_ref().filter(|_| !excused) {
             let bad = Bad {
                 path: Vec::new(),
-                what: format!("the run ended although its disk had no fault: {error}"),
+                what: format!("the run itself ended badly: {error}"),
             };
             self.violation(setting, subject, bad);
         }
@@ -251,9 +244,11 @@ impl<'e, 'a> Tour<'e, 'a> {
             story: String::new(),
             test: String::new(),
         };
-        let told = match self.report.violations.is_empty() {
-            true => shrink::shrunk(plain, subject),
-            false => shrink::told(plain, subject),
+        let told = match (self.report.violations.is_empty(), &subject.workload) {
+            _ if !self.explorer.shrink => shrink::told(plain, subject),
+            (true, Some(workload)) => shrink::shrunk_workload(plain, workload),
+            (true, None) => shrink::shrunk(plain, subject),
+            (false, _) => shrink::told(plain, subject),
         };
         self.report.violations.push(told);
     }
@@ -273,20 +268,32 @@ impl<'e, 'a> Tour<'e, 'a> {
         }
     }
 
-    pub(super) fn end_of_workloads(self) -> Report {
-        self.end::<Arc<History>>(&[])
+    pub(super) fn end_of_workloads(mut self) -> Report {
+        if self.explorer.coverage {
+            coverage::of_workloads(self.explorer, &self.tried, &mut self.tally.sites);
+        }
+        self.end()
     }
 
-    pub(super) fn end<N: Clone + Send + 'static>(
+    pub(super) fn end_of_program<N: Clone + Send + 'static>(
         mut self,
-        _subjects: &[(Setting, Subject<'_, N>)],
+        subject: &Subject<'_, N>,
     ) -> Report {
+        if self.explorer.coverage {
+            let setting = self.plain_setting();
+            coverage::of_program(self.explorer, &setting, subject, &mut self.tally.sites);
+        }
+        self.end()
+    }
+
+    fn end(mut self) -> Report {
         self.report.budget_used = self.is_over();
         self.report.states = self.tally.states;
         self.report.distinct = self.tally.media.len() as u64;
         self.report.recovery_states = self.tally.recovery_states;
         self.report.repeated = self.tally.repeated;
         self.report.losses = std::mem::take(&mut self.tally.losses);
+        self.report.sites = std::mem::take(&mut self.tally.sites);
         self.report.elapsed = self.watch.elapsed();
         self.report
     }

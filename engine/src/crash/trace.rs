@@ -26,6 +26,8 @@ pub(super) struct Trace<N> {
     pub(super) notes: Vec<N>,
     /// How the run ended, if not well.
     pub(super) error: Option<String>,
+    /// It ended in a panic, which no fault excuses.
+    pub(super) panicked: bool,
     pub(super) met: Met,
 }
 
@@ -91,6 +93,7 @@ pub(super) fn record<N: Clone + Send + 'static>(
     let ended = catch_unwind(AssertUnwindSafe(|| program(&run)));
     disk.set_hook(None);
     drop(run);
+    let panicked = ended.is_err();
     let error = match ended {
         Ok(Ok(())) => None,
         Ok(Err(error)) => Some(error.to_string()),
@@ -103,6 +106,7 @@ pub(super) fn record<N: Clone + Send + 'static>(
         calls: recorder.calls,
         notes,
         error,
+        panicked,
         met: disk.faults_met(),
     }
 }

@@ -220,13 +220,19 @@ impl SimDisk {
         }
     }
 
+    /// The call in full if somebody asks for it: words cost more than the call.
     fn call(&self, operation: Operation, name: &str, at: usize, len: usize) -> Call {
+        let asked = hold(&self.shared.hook).is_some() || hold(&self.shared.deaf).is_some();
         Call {
             operation,
-            file: state::shown(name),
+            file: if asked {
+                state::shown(name)
+            } else {
+                String::new()
+            },
             at: at as u64,
             len: len as u64,
-            site: site::take(),
+            site: site::take(asked),
         }
     }
 
@@ -351,10 +357,13 @@ impl Disk for SimDisk {
     fn rename_raw(&self, from: &str, to: &str) -> io::Result<()> {
         let (from, to) = (self.full(from), self.full(to));
         let mut call = self.call(Operation::Rename, &from, 0, 0);
-        call.file = format!("{} to {}", call.file, state::shown(&to));
+        if !call.file.is_empty() {
+            call.file = format!("{} to {}", call.file, state::shown(&to));
+        }
         self.change(call, |state| {
             let inode = state.names.get(&from).copied().ok_or_else(not_found)?;
-            if from != to {
+            // Two names of one file stay both, as POSIX wants it.
+            if state.names.get(&to) != Some(&inode) {
                 state.change_names(NameChange::Rename(from, to, inode));
             }
             Ok(())
@@ -395,7 +404,9 @@ impl Disk for SimDisk {
         let to = to.ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))?;
         let (name, as_name) = (self.full(name), to.full(as_name));
         let mut call = self.call(Operation::Link, &name, 0, 0);
-        call.file = format!("{} as {}", call.file, state::shown(&as_name));
+        if !call.file.is_empty() {
+            call.file = format!("{} as {}", call.file, state::shown(&as_name));
+        }
         self.change(call, |state| {
             let inode = state.names.get(&name).copied().ok_or_else(not_found)?;
             if state.names.contains_key(&as_name) {

@@ -36,10 +36,10 @@ pub(crate) fn mark() {
     CALLER.set(Some(Location::caller()));
 }
 
-/// Who marked last; forgotten by asking.
+/// Who marked last, if that is `asked`; forgotten in any case.
 #[cfg(any(test, feature = "sim"))]
-pub(crate) fn take() -> Option<Site> {
-    let caller = CALLER.take()?;
+pub(crate) fn take(asked: bool) -> Option<Site> {
+    let caller = CALLER.take().filter(|_| asked)?;
     let file = caller.file();
     let below = file.rsplit_once("src/").map_or(file, |(_, below)| below);
     Some(Site {

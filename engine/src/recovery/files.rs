@@ -210,6 +210,10 @@ fn unlisted(
         Ok((header, _)) => {
             let ours = header.store_id == manifest.store_id && header.id == id;
             let younger = id.0 >= manifest.next_segment;
+            if ours && !younger && !holds_records(disk, &name)? {
+                // A segment that was given up before its first record.
+                return Ok(None);
+            }
             if !ours || (header.kind == SegmentKind::User && !younger) {
                 let what = if ours {
                     "an old copy"

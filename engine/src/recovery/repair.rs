@@ -13,7 +13,8 @@ use crate::segment::names;
 /// Copied at once.
 const COPY_LEN: u64 = 1 << 20;
 
-/// Cuts the segments that are torn; durable when it returns. Answers with those that hold
+/// Cuts the segments that are torn. The name of a copy is durable with the next manifest, which syncs
+/// the directory first; until then the torn file is as good. Answers with those that hold
 /// nothing: the manifest is to declare them dead before their files go.
 pub(super) fn end_of_log(
     disk: &dyn Disk,
@@ -21,7 +22,6 @@ pub(super) fn end_of_log(
     report: &RecoveryReport,
 ) -> Result<Vec<SegmentId>> {
     let mut empty = Vec::new();
-    let mut changed = false;
     for segment in loaded
         .iter_mut()
         .rev()
@@ -33,12 +33,7 @@ pub(super) fn end_of_log(
             empty.push(segment.header.id);
         } else if !whole && data_end < segment.file_len {
             cut(disk, segment, data_end)?;
-            changed = true;
         }
-    }
-    if changed {
-        disk.sync_dir()
-            .map_err(|e| Error::io("sync the directory of", names::LOCK, e))?;
     }
     loaded.retain(|segment| !empty.contains(&segment.header.id));
     Ok(empty)

@@ -392,12 +392,13 @@ impl Writer {
         }
     }
 
-    /// An active segment without a record leaves no trace.
+    /// An active segment without a record leaves an empty file, which the next open removes. Its name
+    /// must stay: a manifest may list it, and would miss it.
     fn discard_empty(&mut self, log: &Base) {
         if let Some(active) = self.active.take() {
             log.table.remove(std::slice::from_ref(&active.segment));
-            // One that stays is empty, which recovery takes for what it is.
-            let _harmless = log.disk.remove(&active.segment.name);
+            // One that keeps its header holds no record either, which recovery takes for what it is.
+            let _harmless = active.file.set_len(0);
         }
     }
 }

@@ -4,14 +4,89 @@
 //! `PEERCASK_SEEDS=n` tries n times as much.
 
 mod checkpoint;
+mod damage;
+mod faults;
 mod full_disk;
+mod kernel;
+mod lives;
 mod mutants;
 mod reader;
 mod repair;
+mod sites;
 mod workloads;
+
+use std::sync::Arc;
+
+use super::history::History;
+use super::judge::{Effort, Judge, Tally};
+use super::machine;
+use super::program::Run;
+use super::trace::{Setting, record};
+use super::{Fault, Workload};
+use crate::disk::sim::{Dice, mix};
 
 /// How many times the usual budget.
 fn times() -> u64 {
     let wanted = std::env::var("PEERCASK_SEEDS").ok();
     wanted.and_then(|n| n.parse().ok()).unwrap_or(1)
+}
+
+/// That many crashes at a point, and none in recoveries.
+fn flat(samples: u64) -> Effort {
+    Effort {
+        whole_up_to: 0,
+        samples,
+        depth: 0,
+        recovery_samples: None,
+        torn: false,
+    }
+}
+
+/// One workload on one disk.
+struct Trial<'a> {
+    workload: &'a Workload,
+    seed: u64,
+    faults: &'a [Fault],
+    capacity: Option<usize>,
+}
+
+/// Runs the trial and crashes it at its last point and at one in `once_in` others. How many
+/// states were judged, and what did not hold.
+fn try_out(trial: &Trial<'_>, effort: Effort, once_in: usize) -> (u64, Option<String>) {
+    let program = |run: &Run<Arc<History>>| {
+        run.disk().set_capacity(trial.capacity);
+        machine::run(trial.workload, run)
+    };
+    let setting = Setting {
+        seed: trial.seed,
+        faults: trial.faults.to_vec(),
+        sector_len: 512,
+        deaf: None,
+    };
+    let trace = record(&setting, &program);
+    if trace.panicked {
+        return (0, trace.error);
+    }
+    let mut tally = Tally::default();
+    let mut judge = Judge {
+        check: &machine::check,
+        notes: &trace.notes,
+        note_key: &machine::note_key,
+        faulty: true,
+        deaf: None,
+        effort,
+        tally: &mut tally,
+    };
+    let mut dice = Dice::new(mix(&[trial.seed, trace.points.len() as u64]));
+    let last = trace.points.len().saturating_sub(1);
+    for (index, point) in trace.points.iter().enumerate() {
+        if index != last && !dice.once_in(once_in) {
+            continue;
+        }
+        let at = judge.point(point, 0, &mut dice, &mut |_| true);
+        if let Some(bad) = at.bad.into_iter().next() {
+            return (tally.states, Some(format!("{:?}: {}", bad.path, bad.what)));
+        }
+    }
+    (tally.states, None)
 }

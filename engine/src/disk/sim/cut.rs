@@ -242,6 +242,7 @@ impl State {
         let digits = match cut {
             Cut::Kill => {
                 return State {
+                    capacity: None,
                     last: None,
                     operations: 0,
                     ..self.clone()
@@ -276,6 +277,7 @@ impl State {
             names: names.clone(),
             durable_names: names,
             changes: Vec::new(),
+            capacity: None,
             last: None,
             operations: 0,
             ..self.clone()

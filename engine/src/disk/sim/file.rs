@@ -34,14 +34,20 @@ impl SimFile {
         hold(&self.disk.shared.state).inode(self.inode).map(look)
     }
 
-    fn check_writable(&self) -> io::Result<()> {
-        match self.writable {
-            true => Ok(()),
-            // As the kernel answers a write through a descriptor opened for reading.
-            #[cfg(unix)]
-            false => Err(io::Error::from(rustix::io::Errno::BADF)),
-            #[cfg(not(unix))]
-            false => Err(io::Error::from(io::ErrorKind::PermissionDenied)),
+    /// As the kernel answers a change through a descriptor opened for reading.
+    fn check_writable(&self, operation: Operation) -> io::Result<()> {
+        if self.writable {
+            return Ok(());
+        }
+        #[cfg(unix)]
+        return Err(io::Error::from(match operation {
+            Operation::Resize => rustix::io::Errno::INVAL,
+            _ => rustix::io::Errno::BADF,
+        }));
+        #[cfg(not(unix))]
+        {
+            let _other = operation;
+            Err(io::Error::from(io::ErrorKind::PermissionDenied))
         }
     }
 
@@ -58,7 +64,7 @@ impl SimFile {
     fn resize(&self, operation: Operation, len: u64) -> io::Result<()> {
         let call_len = usize::try_from(len).map_err(io::Error::other)?;
         let call = self.disk.call(operation, &self.name, 0, call_len);
-        self.check_writable()?;
+        self.check_writable(operation)?;
         let before = self.with(|file| file.now.len())?;
         let result = self.disk.change(call, |state| {
             if call_len > before {
@@ -84,7 +90,7 @@ impl DiskFile for SimFile {
         let call = self
             .disk
             .call(Operation::Write, &self.name, at, bytes.len());
-        self.check_writable()?;
+        self.check_writable(Operation::Write)?;
         let len = self.quirk(bytes.len())?;
         let bytes = bytes.get(..len).unwrap_or_default();
         let end = at + len;
@@ -128,6 +134,7 @@ impl DiskFile for SimFile {
     }
 
     fn reserve_raw(&self, len: u64) -> io::Result<()> {
+        self.check_writable(Operation::Reserve)?;
         if self.with(|file| file.now.len() as u64)? >= len {
             return Ok(());
         }

@@ -129,6 +129,8 @@ pub(crate) struct State {
     /// The call that brought the disk here, and how many changed it.
     pub(crate) last: Option<Call>,
     pub(crate) operations: u64,
+    /// Those that changed what is seen: all but syncs.
+    pub(crate) changed: u64,
     /// What the disk's clock said then.
     pub(crate) wall_ms: u64,
 }
@@ -144,6 +146,7 @@ impl State {
             sector_len: SECTOR_LEN,
             last: None,
             operations: 0,
+            changed: 0,
             wall_ms: 0,
         }
     }
@@ -198,6 +201,8 @@ impl State {
     }
 
     pub(super) fn did(&mut self, call: Call, wall_ms: u64) {
+        let syncs = matches!(call.operation, Operation::Sync | Operation::SyncDirectory);
+        self.changed += u64::from(!syncs);
         self.last = Some(call);
         self.operations += 1;
         self.wall_ms = wall_ms;
@@ -215,9 +220,9 @@ impl State {
         mixer.end()
     }
 
-    /// The same, and for what a power cut could still take of it.
-    pub(crate) fn digest_with_pending(&self) -> u64 {
-        let mut mixer = Mixer::new(self.digest());
+    /// The same, which is given, and for what a power cut could still take of it.
+    pub(crate) fn digest_of_pending(&self, digest: u64) -> u64 {
+        let mut mixer = Mixer::new(digest);
         for inode in self.names.values() {
             let inode = self.inodes.get(*inode).filter(|inode| !inode.is_clean());
             let Some(inode) = inode else { continue };

@@ -1,0 +1,360 @@
+//! What media do to bytes that were safe once: every byte flipped, sectors zeroed, exchanged, repeated,
+//! from another file or from the past, files cut, gone or renamed. Damage is told, costs what
+//! it hits, and never yields a value that nobody wrote.
+
+use std::collections::BTreeMap;
+
+use crate::crash::machine::{keyspace, options};
+use crate::crash::{Cut, SimDisk};
+use crate::merge::Merge;
+use crate::options::Missing;
+use crate::store::Store;
+
+/// Every value that a key ever had, the last one last; `None` for deleted.
+type Versions = BTreeMap<u8, Vec<Option<Vec<u8>>>>;
+
+/// A small store of several segments, closed well, and what its keys ever were.
+fn store_on(disk: &SimDisk) -> Versions {
+    let mut versions = Versions::new();
+    let store = Store::open_on(disk, options()).expect("opened");
+    let space = keyspace(&store, 0).expect("made");
+    for round in 0..3_u8 {
+        for key in 0..5_u8 {
+            let value = vec![round * 16 + key; 60 + usize::from(key) * 40];
+            space.put([key], &value).expect("put");
+            versions.entry(key).or_default().push(Some(value));
+        }
+        space.delete([round]).expect("deleted");
+        versions.entry(round).or_default().push(None);
+        store.rotate().expect("sealed");
+    }
+    store.close().expect("closed");
+    versions
+}
+
+/// What became of a damaged store.
+#[derive(Default, Debug)]
+struct Found {
+    unharmed: u64,
+    refused: u64,
+    reported: u64,
+    /// Keys that answered with an error or are gone.
+    lost: u64,
+    lost_most: u64,
+    /// Keys that show an older version although damage was told.
+    older: u64,
+}
+
+/// Opens and reads a damaged store; panics at a value that nobody wrote, and at silence.
+fn look(disk: &SimDisk, versions: &Versions, what: &str, found: &mut Found) {
+    let accept = || options().missing_segments(Missing::Accept);
+    let store = match Store::open_on(disk, accept()) {
+        Ok(store) => store,
+        Err(_told) => {
+            found.refused += 1;
+            return;
+        }
+    };
+    let mut told = !store.recovery().damage.is_empty()
+        || store.recovery().manifest_rebuilt
+        || !store.recovery().cut.is_empty();
+    let (mut lost, mut older) = (0, Vec::new());
+    match store.existing_keyspace("hash") {
+        Err(_) => lost = versions.len() as u64,
+        Ok(space) => {
+            for (key, all) in versions {
+                match space.get([*key]) {
+                    Err(_) => {
+                        told = true;
+                        lost += 1;
+                    }
+                    Ok(value) => {
+                        let value = value.map(|value| value.to_vec());
+                        let last = all.last().cloned().flatten();
+                        let known = value.is_none() || all.contains(&value);
+                        assert!(known, "{what}: key {key} has a value that nobody wrote");
+                        match value == last {
+                            true => {}
+                            false if value.is_none() => lost += 1,
+                            false => older.push(*key),
+                        }
+                    }
+                }
+            }
+        }
+    }
+    if !told && (lost > 0 || !older.is_empty()) {
+        let verified = store.verify(&mut |_| {}).expect("verified");
+        told = !verified.damage.is_empty();
+    }
+    assert!(
+        told || lost == 0,
+        "{what}: {lost} keys are lost, and nothing was said"
+    );
+    assert!(
+        told || older.is_empty(),
+        "{what}: keys {older:?} are old, and nothing was said"
+    );
+    found.older += older.len() as u64;
+    found.lost += lost;
+    found.lost_most = found.lost_most.max(lost);
+    match told {
+        true => found.reported += 1,
+        false => found.unharmed += 1,
+    }
+}
+
+fn names(disk: &SimDisk) -> Vec<(String, usize)> {
+    let all = disk.files().into_iter();
+    all.filter(|(name, _)| name != "RESERVE" && name != "LOCK")
+        .collect()
+}
+
+/// The closed store again, on a disk of its own.
+fn copy(disk: &SimDisk) -> SimDisk {
+    disk.crash(&Cut::Kill)
+}
+
+#[test]
+fn each_byte_flipped_costs_at_most_its_record_and_never_yields_a_wrong_value() {
+    let disk = SimDisk::new(1);
+    let versions = store_on(&disk);
+    let mut found = Found::default();
+    for (name, len) in names(&disk) {
+        for at in 0..len {
+            let copy = copy(&disk);
+            copy.rot(&name, at, 1 << (at % 8)).expect("there");
+            look(&copy, &versions, &format!("{name} byte {at}"), &mut found);
+        }
+    }
+    println!("{found:?}");
+    assert_eq!(
+        found.refused, 0,
+        "one byte never keeps a store from opening"
+    );
+    assert!(found.lost_most <= 1 && found.reported > 100, "{found:?}");
+}
+
+#[test]
+fn sectors_zeroed_exchanged_repeated_or_from_elsewhere_are_told() {
+    let disk = SimDisk::new(2);
+    let versions = store_on(&disk);
+    let mut found = Found::default();
+    let files = names(&disk);
+    for (name, len) in &files {
+        for sector in 0..len.div_ceil(512) {
+            let zeroed = copy(&disk);
+            zeroed.zero_sector(name, sector).expect("there");
+            look(
+                &zeroed,
+                &versions,
+                &format!("{name} sector {sector} zeroed"),
+                &mut found,
+            );
+            for (from_name, from_len) in &files {
+                for from in 0..from_len.div_ceil(512) {
+                    let copy = copy(&disk);
+                    copy.misdirect(from_name, from, name, sector)
+                        .expect("there");
+                    let what = format!("{name} sector {sector} got {from_name} sector {from}");
+                    look(&copy, &versions, &what, &mut found);
+                }
+            }
+        }
+    }
+    println!("{found:?}");
+    assert!(found.reported > 20 && found.lost > 0, "{found:?}");
+}
+
+#[test]
+fn files_cut_gone_or_under_each_others_names_are_told() {
+    let disk = SimDisk::new(3);
+    let versions = store_on(&disk);
+    let mut found = Found::default();
+    let files = names(&disk);
+    for (name, len) in &files {
+        for shorter in (0..*len).step_by(7) {
+            let copy = copy(&disk);
+            copy.cut_file(name, shorter).expect("there");
+            look(
+                &copy,
+                &versions,
+                &format!("{name} cut to {shorter}"),
+                &mut found,
+            );
+        }
+        let gone = copy(&disk);
+        gone.vanish(name).expect("there");
+        look(&gone, &versions, &format!("{name} gone"), &mut found);
+        for (other, _) in &files {
+            let copy = copy(&disk);
+            copy.exchange(name, other).expect("there");
+            look(
+                &copy,
+                &versions,
+                &format!("{name} and {other} exchanged"),
+                &mut found,
+            );
+        }
+    }
+    println!("{found:?}");
+    assert!(found.reported > 20, "{found:?}");
+}
+
+#[test]
+fn a_hint_that_is_wrong_in_any_way_changes_nothing() {
+    let disk = SimDisk::new(4);
+    let versions = store_on(&disk);
+    let hints: Vec<_> = names(&disk)
+        .into_iter()
+        .filter(|(n, _)| n.starts_with("hint-"))
+        .collect();
+    assert!(hints.len() >= 3, "{hints:?}");
+    let unharmed = |copy: &SimDisk, what: &str| {
+        let store = Store::open_on(copy, options()).unwrap_or_else(|e| panic!("{what}: {e}"));
+        let space = keyspace(&store, 0).expect("there");
+        for (key, all) in &versions {
+            let value = space.get([*key]).unwrap_or_else(|e| panic!("{what}: {e}"));
+            assert_eq!(
+                value.as_deref(),
+                all.last().and_then(Option::as_deref),
+                "{what}: {key}"
+            );
+        }
+    };
+    for (name, len) in &hints {
+        for at in 0..*len {
+            let (flipped, shorter) = (copy(&disk), copy(&disk));
+            flipped.rot(name, at, 0x41).expect("there");
+            unharmed(&flipped, &format!("{name} byte {at} flipped"));
+            shorter.cut_file(name, at).expect("there");
+            unharmed(&shorter, &format!("{name} cut to {at}"));
+        }
+        let gone = copy(&disk);
+        gone.vanish(name).expect("there");
+        unharmed(&gone, &format!("{name} gone"));
+        for (other, _) in &hints {
+            let swapped = copy(&disk);
+            swapped.exchange(name, other).expect("there");
+            unharmed(&swapped, &format!("{name} and {other} exchanged"));
+        }
+    }
+}
+
+/// A segment is brought back from a time when it held less.
+#[test]
+fn a_segment_from_an_old_backup_is_noticed() {
+    let disk = SimDisk::new(5);
+    let store = Store::open_on(&disk, options()).expect("opened");
+    let space = keyspace(&store, 0).expect("made");
+    space.put("a", [1; 300]).expect("put");
+    let (name, _) = names(&disk)
+        .into_iter()
+        .find(|(n, _)| n.starts_with("seg-"))
+        .expect("one");
+    let old = disk.bytes_of(&name).expect("there");
+    space.put("a", [2; 300]).expect("put");
+    space.put("b", [3; 300]).expect("put");
+    drop(space);
+    store.close().expect("closed");
+    disk.put_file(&name, &old);
+    match Store::open_on(&disk, options()) {
+        Err(error) => assert!(error.to_string().contains(&name), "{error}"),
+        Ok(store) => {
+            let damage = &store.recovery().damage;
+            assert!(
+                damage.iter().any(|damage| damage.file == name),
+                "{damage:?}"
+            );
+        }
+    }
+}
+
+/// The active segment ends in zeros, in the reserved tail, or in records of a segment that is gone.
+#[test]
+fn stale_records_of_a_removed_segment_behind_the_end_are_not_replayed() {
+    let disk = SimDisk::new(6);
+    let store = Store::open_on(&disk, options()).expect("opened");
+    let space = keyspace(&store, 0).expect("made");
+    space.put("a", [1; 100]).expect("put");
+    space.put("b", [1; 100]).expect("put");
+    store.rotate().expect("sealed");
+    let (first, _) = names(&disk)
+        .into_iter()
+        .find(|(n, _)| n.starts_with("seg-"))
+        .expect("one");
+    let stale = disk.bytes_of(&first).expect("there");
+    space.delete("a").expect("deleted");
+    store.merge(Merge::Full).expect("merged");
+    space.put("c", [2; 100]).expect("put");
+    let mut last = names(&disk).into_iter().rev();
+    let (active, len) = last.find(|(n, _)| n.starts_with("seg-")).expect("one");
+    for offset in [160_usize, 200, 291, 400] {
+        let copy = disk.crash(&Cut::Kill);
+        let mut bytes = copy.bytes_of(&active).expect("there");
+        bytes.resize(len.max(stale.len()), 0);
+        let end = bytes
+            .iter()
+            .rposition(|byte| *byte != 0)
+            .map_or(0, |last| last + 1);
+        let start = offset.max(end);
+        for (at, byte) in stale.iter().enumerate().skip(start) {
+            bytes[at] = *byte;
+        }
+        copy.put_file(&active, &bytes);
+        let store = Store::open_on(&copy, options()).expect("opens");
+        let space = keyspace(&store, 0).expect("there");
+        assert_eq!(space.get("a").expect("read"), None, "deleted");
+        assert_eq!(
+            space.get("b").expect("read").as_deref(),
+            Some(&[1; 100][..])
+        );
+        assert_eq!(
+            space.get("c").expect("read").as_deref(),
+            Some(&[2; 100][..])
+        );
+    }
+}
+
+/// What a crash tears is cut and counted; what was safe before it and is bad now is damage.
+#[test]
+fn a_torn_tail_is_cut_with_its_byte_count_and_damage_before_it_is_told_as_damage() {
+    let disk = SimDisk::new(7);
+    let store = Store::open_on(&disk, options()).expect("opened");
+    let space = keyspace(&store, 0).expect("made");
+    for key in 0..4_u8 {
+        space.put([key], [key; 200]).expect("put");
+    }
+    let (name, _) = names(&disk)
+        .into_iter()
+        .find(|(n, _)| n.starts_with("seg-"))
+        .expect("one");
+    let bytes = disk.bytes_of(&name).expect("there");
+    let end = bytes.iter().rposition(|byte| *byte != 0).expect("records") + 1;
+    let torn = disk.crash(&Cut::Kill);
+    torn.cut_file(&name, end - 50).expect("there");
+    let opened = Store::open_on(&torn, options()).expect("opens");
+    let cut = opened.recovery().cut.first().expect("told");
+    assert_eq!(
+        (cut.file.as_str(), opened.recovery().damage.len()),
+        (name.as_str(), 0)
+    );
+    assert!(
+        format!("{cut:?}").contains("bytes") || format!("{cut:?}").contains("len"),
+        "{cut:?}"
+    );
+
+    let rotten = disk.crash(&Cut::Kill);
+    rotten.rot(&name, 300, 0xFF).expect("there");
+    let opened = Store::open_on(&rotten, options()).expect("opens");
+    let damage = &opened.recovery().damage;
+    assert!(
+        damage.iter().any(|damage| damage.file == name),
+        "{damage:?}"
+    );
+    let space = keyspace(&opened, 0).expect("there");
+    let there = (0..4_u8)
+        .filter(|key| matches!(space.get([*key]), Ok(Some(_))))
+        .count();
+    assert!(there >= 2, "what follows the damage is kept: {there}");
+}

@@ -1,0 +1,178 @@
+//! Calls that fail: each kind of call, each kind of failure, the n-th call, once or for good; disks
+//! that run full at every size; syncs that fail once. Whatever is told to the caller must be true.
+
+use super::{Trial, flat, try_out};
+use crate::crash::machine::{keyspace, options};
+use crate::crash::{Failure, Fault, Operation, SimDisk, Workload};
+use crate::error::ErrorKind;
+use crate::merge::Merge;
+use crate::options::{Durability, Options, Reads, Write};
+use crate::store::Store;
+
+/// Runs the workload on a disk that fails so, crashes it at its end and at some points before,
+/// and judges what is left; returns how many states were judged.
+fn survives(workload: &Workload, faults: &[Fault], capacity: Option<usize>) -> u64 {
+    let trial = Trial {
+        workload,
+        seed: 1,
+        faults,
+        capacity,
+    };
+    let (states, bad) = try_out(&trial, flat(4), 12);
+    if let Some(bad) = bad {
+        panic!("{workload} with {faults:?} and room for {capacity:?}: {bad}");
+    }
+    states
+}
+
+/// Puts, a batch, a roll, a merge, a reopen: every kind of call.
+fn all_kinds() -> Workload {
+    "p0.1.700d,p1.2.400k,b+0.3+1.3-0.1d,r,p0.1.900b,s,M,d1.2d,c,o,p0.5.40d"
+        .parse()
+        .expect("steps")
+}
+
+#[test]
+fn each_call_fails_once_and_for_good_in_each_way() {
+    let mut judged = 0;
+    for operation in Operation::ALL {
+        for failure in Failure::ALL {
+            let interrupts = matches!(operation, Operation::Read | Operation::Write);
+            if failure == Failure::Interrupted && !interrupts {
+                continue;
+            }
+            for after in [0, 1, 2, 3, 5, 8, 12, 17, 23, 31] {
+                let once = Fault::new(operation, failure).after(after);
+                judged += survives(&all_kinds(), &[once], None);
+                if failure != Failure::Interrupted {
+                    judged += survives(&all_kinds(), &[once.for_good(true)], None);
+                }
+            }
+        }
+    }
+    println!("{judged} states judged");
+    assert!(judged > 5_000, "{judged}");
+}
+
+#[test]
+fn a_call_that_is_done_and_fails_nevertheless_loses_nothing() {
+    let mut judged = 0;
+    for operation in Operation::ALL.into_iter().filter(|op| op.changes()) {
+        for after in 0..24 {
+            let fault = Fault::new(operation, Failure::Io).after(after).done(true);
+            judged += survives(&all_kinds(), &[fault], None);
+        }
+    }
+    assert!(judged > 500, "{judged}");
+}
+
+#[test]
+fn a_disk_that_runs_full_at_any_size_loses_nothing() {
+    let mut judged = 0;
+    for capacity in (0..14_000).step_by(173) {
+        judged += survives(&all_kinds(), &[], Some(capacity));
+    }
+    assert!(judged > 300, "{judged}");
+}
+
+#[test]
+fn after_a_failed_sync_nothing_is_acknowledged_although_the_next_sync_would_succeed() {
+    for seed in 0..40 {
+        let disk = SimDisk::new(seed);
+        let store = Store::open_on(&disk, options()).expect("opened");
+        let space = keyspace(&store, 0).expect("made");
+        space.put("before", "kept").expect("acknowledged");
+        let operation = [Operation::Sync, Operation::SyncDirectory][usize::from(seed % 4 == 0)];
+        if operation == Operation::SyncDirectory {
+            store.rotate().expect("so that the directory changes");
+        }
+        disk.set_faults(&[Fault::new(operation, Failure::Io)]);
+        let put = space.put("during", "doubtful");
+        assert_eq!(put.expect_err("the sync failed").kind(), ErrorKind::Io);
+        let later = space.put("after", "refused").expect_err("poisoned");
+        assert_eq!(later.kind(), ErrorKind::Poisoned);
+        assert_eq!(
+            space.get("before").expect("reads go on").as_deref(),
+            Some(&b"kept"[..])
+        );
+        let closed = store.close().expect_err("close tells it too");
+        assert!(
+            matches!(closed.kind(), ErrorKind::Poisoned | ErrorKind::Io),
+            "{closed}"
+        );
+        drop(space);
+        for after in [
+            disk.crash_losing_all(),
+            disk.crash(&crate::crash::Cut::Kill),
+        ] {
+            let store = Store::open_on(&after, options()).expect("opens");
+            let space = keyspace(&store, 0).expect("there");
+            assert_eq!(
+                space.get("before").expect("read").as_deref(),
+                Some(&b"kept"[..])
+            );
+            assert_eq!(space.get("after").expect("read"), None, "never taken");
+        }
+    }
+}
+
+#[test]
+fn a_drop_after_an_error_acknowledges_nothing_and_hides_nothing() {
+    let disk = SimDisk::new(1);
+    let store = Store::open_on(&disk, options()).expect("opened");
+    let space = keyspace(&store, 0).expect("made");
+    let buffered = Write::new().durability(Durability::Buffered);
+    let in_memory = space.put_with("k", "v", buffered).expect("in memory");
+    drop(in_memory);
+    disk.set_faults(&[Fault::new(Operation::Write, Failure::Io).for_good(true)]);
+    let first = space.put("l", "w").expect_err("cannot be written");
+    assert_eq!(first.kind(), ErrorKind::Io, "{first}");
+    drop((space, store));
+    disk.set_faults(&[]);
+    let store = Store::open_on(&disk, options()).expect("opens");
+    assert_eq!(store.recovery().damage, []);
+}
+
+#[test]
+fn a_sector_that_cannot_be_read_costs_its_key_alone_and_merge_keeps_both_inputs() {
+    let positional = || {
+        Options::default()
+            .segment_bytes(4_096)
+            .reads(Reads::Positional)
+    };
+    let disk = SimDisk::new(1);
+    let store = Store::open_on(&disk, positional()).expect("opened");
+    let space = keyspace(&store, 0).expect("made");
+    for key in 0..6_u8 {
+        space.put([key], [key; 700]).expect("put");
+    }
+    for key in 0..3_u8 {
+        space.put([key + 10], [key; 700]).expect("put");
+        space.delete([key]).expect("deleted");
+    }
+    store.rotate().expect("sealed");
+    let segments: Vec<String> = disk.files().into_iter().map(|(name, _)| name).collect();
+    let first = segments
+        .iter()
+        .find(|name| name.starts_with("seg-"))
+        .expect("a segment");
+    disk.set_unreadable(first, 5).expect("there");
+    let mut failed = 0;
+    for key in 3..6_u8 {
+        match space.get([key]) {
+            Ok(value) => assert_eq!(value.as_deref(), Some(&[key; 700][..])),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+                assert_eq!(error.file(), Some(first.as_str()), "{error}");
+                failed += 1;
+            }
+        }
+    }
+    assert!((1..=2).contains(&failed), "{failed} keys lie in the sector");
+    let _told = store.merge(Merge::Full);
+    let files: Vec<String> = disk.files().into_iter().map(|(name, _)| name).collect();
+    assert!(
+        files.contains(first),
+        "an input that cannot be read is kept: {files:?}"
+    );
+}
