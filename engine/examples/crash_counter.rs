@@ -4,6 +4,8 @@
 //!
 //! Run with `cargo run -p peercask --features sim --example crash_counter`.
 
+#![expect(clippy::print_stdout, reason = "an example tells what it found")]
+
 use peercask::crash::{Crashed, Explorer, Outcome, Report, Run, Verdict};
 use peercask::{KeyspaceOptions, Options, Result, Store};
 

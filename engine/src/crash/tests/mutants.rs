@@ -44,7 +44,20 @@ fn run(number: u64) -> (u64, bool) {
         // Short lives over long ones, and merges of some segments but not of others.
         2 => {
             let mut dice = Dice::new(number);
-            let menu = ["p0.0.700d", "p0.1.600d", "p0.0.20t5d", "p0.1.30t9d", "p0.2.500d", "r", "r", "w7", "w9", "m", "m", "W"];
+            let menu = [
+                "p0.0.700d",
+                "p0.1.600d",
+                "p0.0.20t5d",
+                "p0.1.30t9d",
+                "p0.2.500d",
+                "r",
+                "r",
+                "w7",
+                "w9",
+                "m",
+                "m",
+                "W",
+            ];
             let steps: Vec<&str> = (0..16).map(|_| menu[dice.below(menu.len())]).collect();
             let workload: Workload = steps.join(",").parse().expect("steps");
             let trial = Trial {

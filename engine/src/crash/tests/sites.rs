@@ -169,7 +169,10 @@ fn every_line_that_changes_the_disk_is_crashed_at() {
     ];
     let two_outputs = "p0.1.700d,p0.2.600t90d,r,M".parse().expect("steps");
     for (workload, calls) in [(&workload, 40), (&two_outputs, 60)] {
-        for (operation, after) in operations.iter().flat_map(|op| (0..calls).map(|n| (*op, n))) {
+        for (operation, after) in operations
+            .iter()
+            .flat_map(|op| (0..calls).map(|n| (*op, n)))
+        {
             let fault = Fault::new(operation, Failure::StorageFull).after(after);
             crash_at_new_lines((workload, Some(fault), None), 0, &mut reached);
         }
