@@ -22,7 +22,7 @@ fn run(number: u64) -> (u64, bool) {
         let (states, bad) = try_out(&trial, flat(samples), 1);
         (states, bad.is_some())
     };
-    let after = 3 + number / 5 % 28;
+    let after = 4 + number / 5 % 7;
     match number % 5 {
         // One small write is done and fails nevertheless. A put as long as a batch's first member
         // would lay bare the second.
