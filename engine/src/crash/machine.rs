@@ -130,19 +130,8 @@ impl Machine<'_> {
                 durability,
                 commit,
             } => self.transaction(&store, changes, *durability, *commit),
-            Step::Snapshot => {
-                let now_ms = store.now_ms();
-                let live = self.history.now();
-                let live = live.into_iter().filter(|(_, (_, expiry))| *expiry > now_ms);
-                let then = live.map(|(place, (value, _))| (place, value.to_vec()));
-                self.snapshot = Some((store.snapshot()?, then.collect()));
-                Ok(())
-            }
-            Step::Sync => {
-                store.sync()?;
-                self.change(History::acknowledge);
-                Ok(())
-            }
+            Step::Snapshot => self.take_snapshot(&store),
+            Step::Sync => self.note_done(store.sync(), History::acknowledge),
             Step::Rotate => store.rotate(),
             Step::Merge => store.merge(Merge::Needed).map(drop),
             Step::MergeFull => store.merge(Merge::Full).map(drop),
@@ -160,23 +149,35 @@ impl Machine<'_> {
                 Ok(())
             }
             Step::Flush => {
-                store.background_step(Background::Flush)?;
-                self.change(History::reach_kernel);
-                Ok(())
+                let flushed = store.background_step(Background::Flush);
+                self.note_done(flushed, History::reach_kernel)
             }
             Step::Interval => {
-                store.background_step(Background::Interval)?;
-                self.change(History::acknowledge);
-                Ok(())
+                let synced = store.background_step(Background::Interval);
+                self.note_done(synced, History::acknowledge)
             }
             Step::Work => store.background_step(Background::Work),
             Step::Checkpoint => {
                 self.change(History::begin_copy);
-                store.checkpoint_to(COPY)?;
-                self.change(History::end_copy);
-                Ok(())
+                self.note_done(store.checkpoint_to(COPY).map(drop), History::end_copy)
             }
         }
+    }
+
+    /// What is `done` makes a change of what may be found.
+    fn note_done(&mut self, done: Result<()>, change: fn(&mut History)) -> Result<()> {
+        done?;
+        self.change(change);
+        Ok(())
+    }
+
+    fn take_snapshot(&mut self, store: &Store) -> Result<()> {
+        let now_ms = store.now_ms();
+        let live = self.history.now();
+        let live = live.into_iter().filter(|(_, (_, expiry))| *expiry > now_ms);
+        let then = live.map(|(place, (value, _))| (place, value.to_vec()));
+        self.snapshot = Some((store.snapshot()?, then.collect()));
+        Ok(())
     }
 
     fn batch(&mut self, store: &Store, changes: &[Change], how: Durability) -> Result<()> {
