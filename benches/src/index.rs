@@ -20,6 +20,8 @@ use crate::workload::{Load, line, shuffled};
 const LOOKS: u64 = 64;
 /// Below this many keys fixed costs are more than the entries.
 const KEYS_MIN: u64 = 20_000;
+/// Puts that fill the append buffer more than once.
+const WARM_KEYS: u64 = 10_000;
 
 pub(crate) fn run(home: &Path, load: &Load) -> peercask::Result<Vec<Value>> {
     let mut results = Vec::new();
@@ -50,8 +52,11 @@ fn growth(load: &Load, store: &Store, keyspace: &Keyspace, name: &str) -> peerca
             .bytes_allocated
             .saturating_sub(change.bytes_deallocated) as f64
     };
-    // The append buffer and one segment are there before the first key.
-    keyspace.put_with(b"first", &value, write)?.wait()?;
+    // Buffers of the store, which come once, are there before the first key.
+    let warm = store.keyspace("warm", KeyspaceOptions::hash())?;
+    for i in 0..WARM_KEYS {
+        warm.put_with(load.key(i), &value, write)?.wait()?;
+    }
     let start = held();
     let control = Control::default();
     let (mut highest, mut longest, mut over_1_ms) = (0_f64, Duration::ZERO, 0);

@@ -6,8 +6,11 @@
     reason = "printing its results is what a benchmark is for"
 )]
 
+#[cfg(target_os = "linux")]
+mod device;
 mod floors;
 mod index;
+mod merging;
 mod workload;
 
 use std::path::PathBuf;
@@ -36,6 +39,12 @@ struct Arguments {
     /// Only what the indexes cost: bytes a key while they grow, pauses, reads by threads.
     #[arg(long)]
     index: bool,
+    /// Only what merging costs in bytes written: takes a twentieth of the keys.
+    #[arg(long)]
+    merging: bool,
+    /// Only `Device` puts of one writer, in turn with raw loops of append and fdatasync.
+    #[arg(long)]
+    device: bool,
     /// Where to make the stores; a temporary directory by default.
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -53,6 +62,23 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         value_len: arguments.value_len,
         device_n: arguments.device_n,
     };
+    #[cfg(target_os = "linux")]
+    if arguments.device {
+        for result in device::run(home.path(), &load)? {
+            println!("{result}");
+        }
+        return Ok(());
+    }
+    if arguments.merging {
+        let load = workload::Load {
+            n: load.n / 20,
+            ..load
+        };
+        for result in merging::run(home.path(), &load)? {
+            println!("{result}");
+        }
+        return Ok(());
+    }
     if arguments.index {
         for result in index::run(home.path(), &load)? {
             println!("{result}");

@@ -1,7 +1,7 @@
 //! The state that every handle of a store shares, and the two background steps over it. It wires
 //! log, keydirs and clock together and does little itself.
 
-use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard, PoisonError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use crate::clock::{Stopwatch, StoreClock};
 use crate::commit::{self, Committer, Condition, Op, Outcome, Who};
 use crate::disk::{Disk, Lock};
 use crate::error::{Error, ErrorKind, Result};
+use crate::image;
 use crate::key_cursor::Bounds;
 use crate::keydir::space::{Space, Spaces};
 use crate::merge::{Merge, Merger};
@@ -56,6 +57,8 @@ pub(crate) struct Core {
     merge_wanted: AtomicBool,
     /// Held by the one checkpoint that is made at a time; close waits for it.
     checkpointing: Mutex<()>,
+    /// What had been written when the last keydir image was.
+    imaged_at: AtomicU64,
     /// Held while a keyspace is made or dropped, so that two callers do not make one twice.
     keyspace_changes: Mutex<()>,
     /// Bytes wait in memory, or a weaker write for its sync.
@@ -117,6 +120,7 @@ impl Core {
             merging: Mutex::new(()),
             merge_wanted: AtomicBool::new(false),
             checkpointing: Mutex::new(()),
+            imaged_at: AtomicU64::new(0),
             keyspace_changes: Mutex::new(()),
             flusher_rung: AtomicBool::new(false),
             unsynced_since: Mutex::new(None),
@@ -284,6 +288,47 @@ impl Core {
         let frozen = self.log.freeze(self.clock.now_ms())?;
         let manifest = frozen.manifest.clone();
         checkpoint::write(&*self.log.disk, manifest, &*to, &shown, progress)
+    }
+
+    /// Saves the keydirs, one at a time with merges; answers how many bytes.
+    pub(crate) fn save_image(&self) -> Result<u64> {
+        let _no_merge_runs = lock(&self.merging);
+        self.log.check_open()?;
+        self.log.check_healthy()?;
+        // A segment that the manifest does not list as sealed is scanned, image or not.
+        self.settle()?;
+        self.write_image()
+    }
+
+    fn write_image(&self) -> Result<u64> {
+        let saved = image::save(&self.log, &self.spaces);
+        // After a failure not before the next time either: it is tried often enough.
+        let written = self.log.counters.written_bytes.get();
+        self.imaged_at.store(written, Ordering::Release);
+        saved
+    }
+
+    /// Bytes written since the last image.
+    fn since_image(&self) -> u64 {
+        let written = self.log.counters.written_bytes.get();
+        written.saturating_sub(self.imaged_at.load(Ordering::Acquire))
+    }
+
+    /// What all keydirs take, if that is worth an image.
+    fn image_len(&self) -> Option<u64> {
+        let spaces = self.spaces.all();
+        let len = spaces.iter().map(|space| space.keydir.index_bytes()).sum();
+        (len >= self.options.image_index_bytes).then_some(len)
+    }
+
+    /// After so much log that an open without it would take long, and that it costs little.
+    fn image_if_due(&self) {
+        let is_due = |len: u64| self.since_image() >= self.options.image_log_bytes.max(8 * len);
+        if self.image_len().is_some_and(is_due)
+            && let Err(error) = self.write_image()
+        {
+            tracing::warn!(%error, "the keydir image was not saved; the one before still counts");
+        }
     }
 
     fn merger<'a>(&'a self, pace: &'a dyn Fn(u64) -> bool) -> Merger<'a> {
@@ -477,7 +522,7 @@ impl Core {
             self.log.update_catalog(now_ms, |_| Ok(()))?;
         }
         let watch = Stopwatch::start();
-        let spent = crate::sync::atomic::AtomicU64::new(0);
+        let spent = AtomicU64::new(0);
         let pace = |bytes: u64| {
             let spent = spent.fetch_add(bytes, Ordering::Relaxed) + bytes;
             let due = self.options.merge_rate.map_or(Duration::ZERO, |rate| {
@@ -496,6 +541,7 @@ impl Core {
         let merger = self.merger(&pace);
         let mut report = MergeReport::default();
         while merger.step(&mut report)? && !bell.is_stopping() {}
+        self.image_if_due();
         Ok(())
     }
 
@@ -551,6 +597,14 @@ impl Core {
         if self.log.manifest_time_is_stale(now_ms, 0) {
             // Store time does not run backwards across a reopen either.
             self.log.update_catalog(now_ms, |_| Ok(()))?;
+        }
+        let is_new = self.since_image() > 0 || !self.recovery.image_used;
+        if is_new
+            && self.image_len().is_some()
+            && let Err(error) = self.write_image()
+        {
+            // The next open reads the hints: slower, and the same.
+            tracing::warn!(%error, "closed without saving the keydirs");
         }
         Ok(())
     }

@@ -241,6 +241,7 @@ mod feed;
 pub mod fuzz;
 mod handle;
 mod history;
+mod image;
 pub mod inspect;
 mod iter;
 mod key_cursor;

@@ -54,10 +54,12 @@ pub(crate) enum Mutant {
     RemovedOnUnsyncedWord,
     /// A torn header of a segment just begun is taken for damage.
     TornHeaderTakenForDamage,
+    /// What the keydir image does not cover is not looked at.
+    ImageTailForgotten,
 }
 
 #[cfg(test)]
-pub(crate) const ALL: [Mutant; 25] = [
+pub(crate) const ALL: [Mutant; 26] = [
     Mutant::SegmentSyncSkipped,
     Mutant::DirectorySyncSkipped,
     Mutant::OlderSegmentsNotSynced,
@@ -83,6 +85,7 @@ pub(crate) const ALL: [Mutant; 25] = [
     Mutant::RemovedOnUnsyncedWord,
     Mutant::TornHeaderTakenForDamage,
     Mutant::SupersededNotKept,
+    Mutant::ImageTailForgotten,
 ];
 
 /// Whether `mutant` is on in this thread.

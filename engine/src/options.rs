@@ -126,6 +126,8 @@ pub struct Options {
     pub(crate) merge_rate: Option<u64>,
     pub(crate) missing_segments: Missing,
     pub(crate) recovery_threads: usize,
+    pub(crate) image_index_bytes: u64,
+    pub(crate) image_log_bytes: u64,
     pub(crate) reads: Reads,
     pub(crate) open_progress: Option<OpenProgress>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -141,11 +143,13 @@ impl Default for Options {
             buffer_bytes: 256 << 10,
             reserve_bytes: 1 << 20,
             background: true,
-            merge_dead_share: 0.5,
+            merge_dead_share: 0.8,
             merge_space_amplification: 1.35,
             merge_rate: Some(64 << 20),
             missing_segments: Missing::Refuse,
             recovery_threads: 0,
+            image_index_bytes: 256 << 10,
+            image_log_bytes: 64 << 20,
             reads: Reads::Mapped,
             open_progress: None,
             clock: Arc::new(SystemClock),
@@ -168,6 +172,7 @@ impl fmt::Debug for Options {
             .field("merge_rate", &self.merge_rate)
             .field("missing_segments", &self.missing_segments)
             .field("recovery_threads", &self.recovery_threads)
+            .field("image_index_bytes", &self.image_index_bytes)
             .field("reads", &self.reads)
             .finish_non_exhaustive()
     }
@@ -234,7 +239,9 @@ impl Options {
     }
 
     /// The share of dead bytes at which a segment is merged on its own account, above 0 and at
-    /// most 1. Default: 0.5. Lower saves space and writes more.
+    /// most 1. Default: 0.8. Below it a segment waits until the store is over
+    /// [`merge_space_amplification`](Options::merge_space_amplification): what is still dying
+    /// costs less to merge later. Lower saves space and writes more.
     #[must_use]
     pub fn merge_dead_share(mut self, share: f64) -> Options {
         self.merge_dead_share = share;
@@ -284,6 +291,17 @@ impl Options {
     #[must_use]
     pub fn open_progress(mut self, tell: impl Fn(Progress) + Send + Sync + 'static) -> Options {
         self.open_progress = Some(Arc::new(tell));
+        self
+    }
+
+    /// From how many bytes of index on the keydirs are saved, at close and each time that the log
+    /// grew by 64 MiB or eight times the image, whichever is more. Default: 256 KiB; smaller ones
+    /// are quick to rebuild. 0 saves always, `u64::MAX` never. An image makes the next open read
+    /// about what the index takes in memory; the store opens without one, and after a kill with
+    /// an old one.
+    #[must_use]
+    pub fn image_index_bytes(mut self, bytes: u64) -> Options {
+        self.image_index_bytes = bytes;
         self
     }
 

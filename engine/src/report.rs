@@ -114,6 +114,12 @@ pub struct RecoveryReport {
     pub from_checkpoint: bool,
     /// Both copies of the manifest were lost; it was rebuilt from the segments.
     pub manifest_rebuilt: bool,
+    /// The store was opened by a keydir image: only what that does not cover was read.
+    pub image_used: bool,
+    /// Keydir images that were not used, each with the reason. They cost time, never data.
+    pub images_ignored: Vec<String>,
+    /// The highest generation among the images that could be read.
+    pub(crate) image_generation: u64,
     /// How long opening took.
     pub elapsed: Duration,
 }

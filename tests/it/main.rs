@@ -10,6 +10,7 @@ mod durability;
 mod expiry;
 mod full;
 mod history;
+mod keydir_image;
 mod kill;
 mod leaks;
 mod merge;

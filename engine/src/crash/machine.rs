@@ -33,6 +33,7 @@ pub(super) fn options() -> Options {
         .segment_bytes(4_096)
         .buffer_bytes(4_096)
         .reserve_bytes(0)
+        .image_index_bytes(0)
 }
 
 /// The first life had other ones.

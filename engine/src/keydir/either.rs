@@ -7,6 +7,7 @@ use std::ops::Bound;
 
 use super::candidates::Candidates;
 use super::hash::{HashKeydir, Rehash};
+use super::image::{SlotMap, load_ordered, save_ordered};
 use super::ordered::OrderedKeydir;
 use crate::options::IndexKind;
 use crate::segment::location::Location;
@@ -92,5 +93,24 @@ impl Keydir {
             Keydir::Hash(_) => Vec::new(),
             Keydir::Ordered(keydir) => keydir.part(bounds, from_back, max),
         }
+    }
+
+    /// Gives all entries to `emit`, block by block, and counts them. Writers go on meanwhile: of
+    /// what changes during the call some is in the blocks and some is not.
+    pub(crate) fn save<E>(&self, emit: &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<u64, E> {
+        match self {
+            Keydir::Hash(keydir) => keydir.save(emit),
+            Keydir::Ordered(keydir) => save_ordered(keydir, emit),
+        }
+    }
+
+    /// Fills an empty keydir from the bodies of all its blocks. False if they are not what a
+    /// keydir of this kind gave: then it is to be thrown away.
+    pub(crate) fn load(&self, bodies: &[&[u8]], slots: &SlotMap) -> bool {
+        let loaded = match self {
+            Keydir::Hash(keydir) => keydir.load(bodies, slots),
+            Keydir::Ordered(keydir) => load_ordered(keydir, bodies, slots),
+        };
+        loaded.is_some()
     }
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 
 use super::candidates::Candidates;
+use super::image::SlotMap;
 use super::page::{Change, Entry, Page, Shape, Tag};
 use crate::segment::location::Location;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -262,6 +263,50 @@ impl HashKeydir {
         self.pages.store(pages, Ordering::Release);
         self.split_above
             .store(pages * PAGE_ENTRIES, Ordering::Relaxed);
+    }
+
+    // ---- the keydir image
+
+    /// As `Keydir::save`: a block for each page. None is split meanwhile.
+    pub(super) fn save<E>(&self, emit: &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<u64, E> {
+        let splitting = self.splitting.lock();
+        let _no_split = splitting.unwrap_or_else(PoisonError::into_inner);
+        let (mut body, mut entries) = (Vec::new(), 0);
+        for index in 0..self.pages.load(Ordering::Acquire) {
+            let page = self.cell(index).page.load();
+            body.clear();
+            if let Some(page) = &*page {
+                entries += page.save(&mut body) as u64;
+            }
+            drop(page);
+            emit(&body)?;
+        }
+        Ok(entries)
+    }
+
+    /// As `Keydir::load`: `None` if the bodies are not those of all pages in order.
+    pub(super) fn load(&self, bodies: &[&[u8]], slots: &SlotMap) -> Option<()> {
+        let pages = bodies.len() as u64;
+        if pages == 0 {
+            return None;
+        }
+        for (index, body) in (0..pages).zip(bodies) {
+            let (page, count) = Page::load(body, slots)?;
+            if page.index != index || page.depth != depth_of(index, pages) {
+                return None;
+            }
+            self.len.fetch_add(count as u64, Ordering::Relaxed);
+            self.bytes.fetch_add(page.bytes(), Ordering::Relaxed);
+            let cell = self.cell_or_new(index);
+            *cell.lock() = count;
+            if let Some(old) = cell.page.swap(Some(Arc::new(page))) {
+                self.bytes.fetch_sub(old.bytes(), Ordering::Relaxed);
+            }
+        }
+        self.pages.store(pages, Ordering::Release);
+        self.split_above
+            .store(pages * PAGE_ENTRIES, Ordering::Relaxed);
+        Some(())
     }
 
     // ---- asking

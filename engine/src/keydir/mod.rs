@@ -4,6 +4,7 @@
 pub(crate) mod candidates;
 pub(crate) mod either;
 pub(crate) mod hash;
+pub(crate) mod image;
 mod leaf;
 pub(crate) mod ordered;
 mod packed;

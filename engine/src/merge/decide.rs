@@ -93,9 +93,16 @@ pub(super) fn decide(merger: &Merger<'_>, inputs: &[Arc<Segment>], now_ms: u64) 
             }
         }
     }
-    decided
-        .decisions
-        .sort_unstable_by_key(|decision| (decision.input, decision.offset));
+    // In the order of the files, old data first: records of like age come to lie together in the
+    // outputs, and will die alike.
+    let age = |decision: &Decision| {
+        let input = inputs.get(decision.input as usize);
+        let sealed = input.and_then(|input| input.sealed());
+        sealed.map_or(0, |sealed| sealed.summary.max_seq)
+    };
+    let mut decisions = std::mem::take(&mut decided.decisions);
+    decisions.sort_by_cached_key(|d| (age(d), d.input, d.offset));
+    decided.decisions = decisions;
     Ok(decided)
 }
 

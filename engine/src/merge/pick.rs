@@ -1,5 +1,10 @@
-//! Which segments to merge: those with most to gain first. Every rule leads to less of what it
+//! Which segments to merge: those with most to gain for longest. Every rule leads to less of what it
 //! picks by, so picking comes to an end by itself.
+//!
+//! A dead byte in a segment that changes little is worth more than one in a segment that is still
+//! dying: the first will not come back by waiting, the second will bring others along. So gain
+//! counts times the age of the data, against the cost of reading the segment and writing what
+//! lives. What expires soon is left to fall by itself.
 
 use crate::sync::atomic::Ordering;
 use std::collections::BTreeMap;
@@ -10,10 +15,12 @@ use crate::options::Options;
 use crate::segment::base::Base;
 use crate::segment::data_file::Segment;
 use crate::segment::format::NEVER;
-use crate::segment::header::SegmentKind;
+use crate::segment::header::{SegmentKind, Summary};
 
 /// A merge that gains less than this share of its input is not worth its writes.
 const GAIN_MIN: f64 = 0.05;
+/// From this share of dead bytes on a merge writes next to nothing.
+const ALL_DEAD_SHARE: f64 = 0.98;
 /// Segments below this part of the full size are small.
 const SMALL_DIVISOR: u64 = 4;
 /// So many small segments of one kind are made into one.
@@ -28,21 +35,47 @@ struct Candidate {
     /// Dead, or expired as far as can be told.
     gain: u64,
     tombstones: u64,
+    /// How many writes ago its records were written, in the middle.
+    age: u64,
+    /// Most of its time is over: soon it can be dropped unread.
+    falling: bool,
 }
 
 impl Candidate {
     fn share(&self, of: u64) -> f64 {
         of as f64 / self.bytes.max(1) as f64
     }
+
+    /// What merging it now is worth: the higher the sooner.
+    fn worth(&self) -> f64 {
+        let gain = self.share(self.gain);
+        if gain >= ALL_DEAD_SHARE {
+            // Nothing to write: never a reason to wait.
+            return f64::INFINITY;
+        }
+        gain * self.age as f64 / (2.0 - gain)
+    }
+}
+
+/// The last quarter of the time for which anything in a segment can be needed.
+fn is_falling(summary: &Summary, created_ms: u64, now_ms: u64) -> bool {
+    let end = summary.max_expiry.max(summary.max_covers);
+    end != NEVER && end.saturating_sub(now_ms) < end.saturating_sub(created_ms) / 4
 }
 
 fn candidates(base: &Base, now_ms: u64) -> Vec<Candidate> {
     let settled = |segment: &&Arc<Segment>| segment.is_settled() && !is_damaged(segment);
-    base.table
-        .load()
+    let table = base.table.load();
+    let newest = |segment: &Arc<Segment>| segment.sealed().map(|sealed| sealed.summary.max_seq);
+    let newest = table.iter().filter_map(newest).max().unwrap_or(0);
+    table
         .iter()
         .filter(settled)
         .map(|segment| {
+            let summary = segment.sealed().map(|sealed| sealed.summary);
+            let middle = summary.map_or(newest, |s| s.min_seq / 2 + s.max_seq / 2);
+            let created_ms = segment.header.created_ms;
+            let falling = summary.is_some_and(|s| is_falling(&s, created_ms, now_ms));
             let bytes = segment.record_bytes();
             let live = segment.live_bytes();
             let tombstones = segment.tombstone_bytes();
@@ -53,6 +86,8 @@ fn candidates(base: &Base, now_ms: u64) -> Vec<Candidate> {
                 bytes,
                 gain: dead + expired,
                 tombstones,
+                age: newest.saturating_sub(middle).max(1),
+                falling,
             }
         })
         .collect()
@@ -80,7 +115,7 @@ pub(super) fn expired(base: &Base, now_ms: u64) -> Vec<Arc<Segment>> {
 /// What the watermarks ask for, most urgent first.
 pub(super) fn needed(base: &Base, options: &Options, now_ms: u64) -> Option<Vec<Arc<Segment>>> {
     let mut all = candidates(base, now_ms);
-    all.sort_by(|a, b| b.share(b.gain).total_cmp(&a.share(a.gain)));
+    all.sort_by(|a, b| b.worth().total_cmp(&a.worth()));
     let total: u64 = all.iter().map(|candidate| candidate.bytes).sum();
     let live: u64 = total
         - all
@@ -90,13 +125,18 @@ pub(super) fn needed(base: &Base, options: &Options, now_ms: u64) -> Option<Vec<
             .min(total);
     let allowed = live as f64 * options.merge_space_amplification + base.segment_bytes as f64;
     let over_bound = total as f64 > allowed;
-    let wanted = |candidate: &&Candidate| {
-        let share = candidate.share(candidate.gain);
-        share >= options.merge_dead_share || (over_bound && share >= GAIN_MIN)
-    };
-    let by_gain = bounded(all.iter().filter(wanted), base.segment_bytes);
-    if !by_gain.is_empty() {
-        return Some(by_gain);
+    let enough = |c: &&Candidate| c.share(c.gain) >= options.merge_dead_share;
+    let some = |c: &&Candidate| c.share(c.gain) >= GAIN_MIN;
+    let mut picked = bounded(all.iter().filter(enough), base.segment_bytes);
+    if picked.is_empty() && over_bound {
+        let staying = all.iter().filter(|c| !c.falling).filter(some);
+        picked = bounded(staying, base.segment_bytes);
+        if picked.is_empty() {
+            picked = bounded(all.iter().filter(some), base.segment_bytes);
+        }
+    }
+    if !picked.is_empty() {
+        return Some(picked);
     }
     tombstones(base, &all, over_bound).or_else(|| small(base, &all))
 }

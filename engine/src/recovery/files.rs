@@ -23,6 +23,8 @@ pub(super) struct Listing {
     pub(super) manifests: Vec<String>,
     pub(super) segments: BTreeSet<SegmentId>,
     hints: BTreeSet<SegmentId>,
+    /// Saved keydirs.
+    pub(super) images: Vec<String>,
     temporary: Vec<String>,
     /// The directory is a checkpoint: its manifest alone says what belongs to it.
     pub(super) is_checkpoint: bool,
@@ -48,6 +50,7 @@ pub(super) fn list(disk: &dyn Disk, report: &mut RecoveryReport) -> Result<Listi
             FileName::Lock | FileName::Reserve | FileName::Unfinished => {}
             FileName::Checkpoint => listing.is_checkpoint = true,
             FileName::Manifest(_) => listing.manifests.push(name),
+            FileName::Image(_) => listing.images.push(name),
             FileName::Segment(id) => {
                 listing.highest_segment = listing.highest_segment.max(id.0);
                 listing.segments.insert(id);

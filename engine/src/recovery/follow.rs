@@ -195,7 +195,7 @@ fn look(
             turn.last_seq = turn.last_seq.max(loaded.summary.max_seq);
             for (segment, hint) in load::into_table(&log.disk, &log.table, vec![loaded], true)? {
                 added.push(segment.clone());
-                turn.sealed.push((segment, hint));
+                turn.sealed.extend(hint.map(|hint| (segment, hint)));
             }
         } else if let Entry::Vacant(place) = turn.tails.entry(id) {
             let segment = begin_tail(log, source.header)?;

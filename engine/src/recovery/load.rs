@@ -34,8 +34,10 @@ pub(super) struct Loaded {
     pub(super) summary: Summary,
     pub(super) file_len: u64,
     pub(super) hint: Option<Hint<HintBytes>>,
-    /// Whether the hint came from its file.
+    /// Whether the hint came from its file, or lies there unread.
     pub(super) hint_from_file: bool,
+    /// A keydir image covers it: nobody asks for its hint.
+    pub(super) by_image: bool,
     /// What the scan of an unsealed segment met, in file order.
     pub(super) steps: Vec<Step>,
     /// A valid footer that the manifest does not know of yet.
@@ -57,6 +59,7 @@ impl Loaded {
             file_len: 0,
             hint: None,
             hint_from_file: false,
+            by_image: false,
             steps: Vec::new(),
             has_footer: false,
             mark_seq: 0,
@@ -83,24 +86,41 @@ pub(super) enum Step {
 
 pub(super) type HintBytes = FileBytes;
 
-/// Loads all sources, in their order.
+/// A segment, with its hint where that was read.
+pub(super) type Opened = (Arc<Segment>, Option<Hint<HintBytes>>);
+
+/// Loads all sources, in their order; of those that a keydir image covers not even the hints.
 pub(super) fn all(
     disk: &dyn Disk,
     manifest: &Manifest,
-    sources: Vec<Source>,
+    sources: &[Source],
+    is_covered: &(dyn Fn(&Source) -> bool + Sync),
     options: &Options,
     only_reads: bool,
     report: &mut RecoveryReport,
 ) -> Result<Vec<Loaded>> {
-    let progress = OpenProgress::new(disk, &sources, options);
-    let loaded = in_parallel(&sources, options.threads(), |source| {
-        let loaded = one(disk, manifest, source, only_reads);
+    let progress = OpenProgress::new(disk, sources, options);
+    let loaded = in_parallel(sources, options.threads(), |source| {
+        let loaded = match &source.entry {
+            Some(entry) if is_covered(source) => Ok(Loaded {
+                listed_sealed: true,
+                summary: entry.summary,
+                file_len: entry.file_len,
+                hint_from_file: source.has_hint,
+                by_image: true,
+                ..Loaded::unsealed(source.header.clone())
+            }),
+            _ => one(disk, manifest, source, only_reads),
+        };
         progress.add(disk, source);
         loaded
     });
     let mut loaded: Vec<Loaded> = loaded.into_iter().collect::<Result<_>>()?;
     for segment in &mut loaded {
         report.damage.append(&mut segment.damage);
+        if segment.by_image {
+            continue;
+        }
         if segment.hint_from_file {
             report.hints_used += 1;
         } else {
@@ -108,6 +128,24 @@ pub(super) fn all(
         }
     }
     Ok(loaded)
+}
+
+/// The hint of a segment that an image was to cover, after all, and whether it is from its file.
+pub(super) fn late(
+    disk: &dyn Disk,
+    manifest: &Manifest,
+    source: &Source,
+    report: &mut RecoveryReport,
+) -> Result<(Option<Hint<HintBytes>>, bool)> {
+    // Only a writer opens by images.
+    let mut loaded = one(disk, manifest, source, false)?;
+    report.damage.append(&mut loaded.damage);
+    if loaded.hint_from_file {
+        report.hints_used += 1;
+    } else {
+        report.segments_scanned += 1;
+    }
+    Ok((loaded.hint, loaded.hint_from_file))
 }
 
 /// Tells the caller how much of what must be read has been read.
@@ -352,10 +390,12 @@ pub(super) fn into_table(
     table: &Table,
     loaded: Vec<Loaded>,
     only_reads: bool,
-) -> Result<Vec<(Arc<Segment>, Hint<HintBytes>)>> {
+) -> Result<Vec<Opened>> {
     let mut segments = Vec::with_capacity(loaded.len());
     for loaded in loaded {
-        let Some(hint) = loaded.hint else { continue };
+        if loaded.hint.is_none() && !loaded.by_image {
+            continue;
+        }
         let file = disk.open(&loaded.name, How::Read);
         let file = file.map_err(|e| Error::io("open the segment", &loaded.name, e))?;
         let data_len = loaded.summary.data_len;
@@ -379,7 +419,7 @@ pub(super) fn into_table(
             .hinted
             .store(loaded.hint_from_file, Ordering::Release);
         segment.release_file();
-        segments.push((segment, hint));
+        segments.push((segment, loaded.hint));
     }
     Ok(segments)
 }

@@ -6,6 +6,7 @@
 mod files;
 mod fill;
 mod follow;
+mod image;
 mod load;
 mod rebuild;
 mod repair;
@@ -227,7 +228,21 @@ fn build(
     let sources = files::choose(&**disk, &manifest, listing, options, report)?;
     let settled =
         !only_reads && files::remove_leftovers(&**disk, &manifest, listing, &sources, report)?;
-    let mut loaded = load::all(&**disk, &manifest, sources, options, only_reads, report)?;
+    // A reader cannot tell a whole image from one that is being replaced; a checkpoint has none.
+    let image = match only_reads || listing.is_checkpoint {
+        true => None,
+        false => image::choose(&**disk, &manifest, listing, &sources, report)?,
+    };
+    let is_covered = |source: &files::Source| image.as_ref().is_some_and(|i| i.covers(source));
+    let mut loaded = load::all(
+        &**disk,
+        &manifest,
+        &sources,
+        &is_covered,
+        options,
+        only_reads,
+        report,
+    )?;
     let end = tail::find_end(&manifest, &mut loaded, report);
     let unclean = is_unclean(&manifest, &loaded) || listing.is_checkpoint;
     *must_write |= unclean || report.manifest_rebuilt || settled;
@@ -235,16 +250,7 @@ fn build(
         true => repair::leave_out_empty(&mut loaded),
         false => repair::end_of_log(&**disk, &mut loaded, report)?,
     };
-    for segment in loaded.iter_mut().filter(|segment| segment.hint.is_none()) {
-        let data_end = segment.summary.data_len;
-        load::build_hint(
-            &**disk,
-            &manifest.secret,
-            &manifest.keyspaces,
-            segment,
-            data_end,
-        )?;
-    }
+    build_hints(&**disk, &manifest, &mut loaded)?;
 
     let keyspaces = rebuild::with_unknown_keyspaces(&manifest, &loaded, report);
     let numbers = Numbers::after(&manifest, listing, &loaded, &end, unclean);
@@ -252,9 +258,17 @@ fn build(
     let tails = tails_of(&loaded);
     let segments = load::into_table(disk, &table, loaded, only_reads)?;
     let follower = follower_of(&segments, &tails, end.last_seq);
-    let spaces = spaces_of(&keyspaces, &manifest);
-    fill::keydirs(&spaces, &segments, options.threads());
     report.segments = segments.len() as u64;
+    let filling = image::Filling {
+        disk: &**disk,
+        manifest: &manifest,
+        sources: &sources,
+        table: &table,
+        last_seq: end.last_seq,
+        threads: options.threads(),
+        make_spaces: &|| spaces_of(&keyspaces, &manifest),
+    };
+    let spaces = filling.run(image.as_ref(), segments, report)?;
     report.last_seq = end.last_seq;
     report.synced_seq = end.synced_seq;
     report.clean = !report.created && !*must_write && report.damage.is_empty();
@@ -268,6 +282,7 @@ fn build(
         next_segment: numbers.next_segment,
         // All that is left of the log was synced by the repair, or was before.
         synced_seq: end.last_seq,
+        image: report.image_generation,
         segment_bytes: options.segment_bytes,
         buffer_bytes: options.buffer_bytes,
         reserve_bytes: options.reserve_bytes,
@@ -282,6 +297,17 @@ fn build(
         report: RecoveryReport::default(),
     };
     Ok((recovered, follower))
+}
+
+/// Hints for the segments that have none, of which only the end is known by now.
+fn build_hints(disk: &dyn Disk, manifest: &Manifest, loaded: &mut [load::Loaded]) -> Result<()> {
+    let without = |s: &&mut load::Loaded| s.hint.is_none() && !s.by_image;
+    for segment in loaded.iter_mut().filter(without) {
+        let data_end = segment.summary.data_len;
+        let (secret, keyspaces) = (&manifest.secret, &manifest.keyspaces);
+        load::build_hint(disk, secret, keyspaces, segment, data_end)?;
+    }
+    Ok(())
 }
 
 fn catalog_of(

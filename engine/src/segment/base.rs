@@ -42,6 +42,8 @@ pub(crate) struct Base {
     pub(crate) waiters: Waiters,
     /// Who watches what is written.
     pub(crate) feed: Feed,
+    /// The generation of the last keydir image.
+    image: AtomicU64,
     poison: OnceLock<Error>,
     closed: AtomicBool,
     /// The reserve was given up; what deletes used of it since.
@@ -58,6 +60,8 @@ pub(crate) struct BaseStart {
     pub(crate) keyspaces: Vec<KeyspaceEntry>,
     pub(crate) next_segment: u64,
     pub(crate) synced_seq: u64,
+    /// The generation of the last keydir image found.
+    pub(crate) image: u64,
     pub(crate) segment_bytes: u64,
     pub(crate) buffer_bytes: usize,
     pub(crate) reserve_bytes: u64,
@@ -82,6 +86,7 @@ impl Base {
             synced_seq: AtomicU64::new(start.synced_seq),
             waiters: Waiters::default(),
             feed: Feed::default(),
+            image: AtomicU64::new(start.image),
             poison: OnceLock::new(),
             closed: AtomicBool::new(false),
             lean: AtomicBool::new(false),
@@ -132,6 +137,11 @@ impl Base {
 
     pub(crate) fn next_segment(&self) -> u64 {
         self.next_segment.load(Ordering::Acquire)
+    }
+
+    /// The generation that the next keydir image gets.
+    pub(crate) fn next_image(&self) -> u64 {
+        self.image.fetch_add(1, Ordering::AcqRel) + 1
     }
 
     pub(crate) fn random_u64(&self) -> Result<u64> {

@@ -436,6 +436,10 @@ impl Segment {
         lock(&self.live).absorb(more);
     }
 
+    pub(crate) fn live(&self) -> Live {
+        lock(&self.live).clone()
+    }
+
     pub(crate) fn live_bytes(&self) -> u64 {
         lock(&self.live).bytes()
     }

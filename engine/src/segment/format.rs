@@ -12,6 +12,7 @@ pub(crate) const SEGMENT_MAGIC: [u8; 8] = *b"PCASKSEG";
 pub(crate) const HINT_MAGIC: [u8; 8] = *b"PCASKHNT";
 pub(crate) const MANIFEST_MAGIC: [u8; 8] = *b"PCASKMAN";
 pub(crate) const LABEL_MAGIC: [u8; 8] = *b"PCASKCPT";
+pub(crate) const IMAGE_MAGIC: [u8; 8] = *b"PCASKKDI";
 pub(crate) const FOOTER_MAGIC: [u8; 8] = *b"PCASKFTR";
 pub(crate) const END_MAGIC: [u8; 8] = *b"PCASKEND";
 
@@ -96,6 +97,12 @@ pub(crate) const REPLACED_ENTRY_LEN: usize = 8;
 // Checkpoint label.
 pub(crate) const LABEL_LEN: usize = 36;
 
+// Keydir image.
+pub(crate) const IMAGE_HEADER_LEN: usize = 80;
+pub(crate) const IMAGE_SEGMENT_LEN_MIN: usize = 44;
+pub(crate) const IMAGE_SPACE_LEN: usize = 32;
+pub(crate) const IMAGE_BLOCK_HEADER_LEN: usize = 8;
+
 // Limits.
 pub(crate) const KEY_LEN_MAX: usize = 65_535;
 pub(crate) const VALUE_LEN_MAX: usize = 4_294_967_295;
@@ -133,6 +140,11 @@ const _: () = {
     assert!(LABEL_LEN == PREAMBLE_LEN + STORE_ID_LEN + CHECKSUM_LEN);
     assert!(SEGMENT_ENTRY_LEN == SEGMENT_HEADER_LEN + 4 + 4 + 9 * 8);
     assert!(KEYSPACE_ENTRY_LEN_MIN == 4 + 1 + 3 + 8 + 8 + 2);
+    assert!(
+        IMAGE_HEADER_LEN == PREAMBLE_LEN + 8 + STORE_ID_LEN + 2 * 8 + 2 * 4 + 8 + 2 * CHECKSUM_LEN
+    );
+    assert!(IMAGE_SEGMENT_LEN_MIN == 3 * 8 + 2 + 2 + 8 + 4 + 4);
+    assert!(IMAGE_SPACE_LEN == 4 + 1 + 3 + 3 * 8);
     assert!(KEY_LEN_MAX == u16::MAX as usize && VALUE_LEN_MAX == u32::MAX as usize);
     assert!(SEGMENT_BYTES_MAX == u32::MAX as u64);
     assert!(MARK_TIME_MAX == (1 << (8 * MARK_TIME_LEN)) - 1);
@@ -304,7 +316,7 @@ pub(crate) mod tests {
 
     fn constants_of_the_code() -> BTreeMap<String, String> {
         constants! {
-            FORMAT_VERSION SEGMENT_MAGIC HINT_MAGIC MANIFEST_MAGIC LABEL_MAGIC FOOTER_MAGIC END_MAGIC
+            FORMAT_VERSION SEGMENT_MAGIC HINT_MAGIC MANIFEST_MAGIC IMAGE_MAGIC LABEL_MAGIC FOOTER_MAGIC END_MAGIC
             PREAMBLE_LEN CHECKSUM_LEN NEVER
             SEGMENT_HEADER_LEN RECORDS_START SEGMENT_KIND_USER SEGMENT_KIND_MERGED
             RECORD_KIND_MASK RECORD_END RECORD_PUT RECORD_TOMBSTONE
@@ -320,6 +332,7 @@ pub(crate) mod tests {
             HINT_ROW_LEN_MIN HINT_ROW_LEN_MAX
             MANIFEST_HEADER_LEN STORE_ID_LEN SECRET_LEN SEGMENT_ENTRY_LEN SEGMENT_ENTRY_SEALED
             KEYSPACE_ENTRY_LEN_MIN INDEX_HASH INDEX_ORDERED REPLACED_ENTRY_LEN LABEL_LEN
+            IMAGE_HEADER_LEN IMAGE_SEGMENT_LEN_MIN IMAGE_SPACE_LEN IMAGE_BLOCK_HEADER_LEN
             KEY_LEN_MAX VALUE_LEN_MAX KEYSPACES_MAX KEYSPACE_NAME_LEN_MAX SEGMENT_BYTES_MAX MARK_TIME_MAX
         }
     }

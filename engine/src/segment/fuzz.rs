@@ -6,11 +6,12 @@
 
 use crate::segment::cursor::Cursor;
 use crate::segment::format::{
-    CHECKSUM_LEN, HINT_HEADER_LEN, HINT_MAGIC, MANIFEST_MAGIC, NEVER, PREAMBLE_LEN, RECORDS_START,
-    crc, narrow, preamble, put_u32, wide,
+    CHECKSUM_LEN, HINT_HEADER_LEN, HINT_MAGIC, IMAGE_HEADER_LEN, IMAGE_MAGIC, MANIFEST_MAGIC,
+    NEVER, PREAMBLE_LEN, RECORDS_START, crc, narrow, preamble, put_u32, put_u64, wide,
 };
 use crate::segment::header::{Footer, SegmentHeader, SegmentKind, Summary};
 use crate::segment::hint_file::{Hint, HintBinding};
+use crate::segment::image_file::{self, Image};
 use crate::segment::location::{KeyspaceId, SegmentId};
 use crate::segment::manifest::Manifest;
 use crate::segment::names::{self, FileName};
@@ -170,6 +171,7 @@ pub fn fuzz_names(bytes: &[u8]) {
         FileName::Lock => names::LOCK.to_owned(),
         FileName::Reserve => names::RESERVE.to_owned(),
         FileName::Manifest(copy) => names::manifest(copy).to_owned(),
+        FileName::Image(copy) => names::image(copy).to_owned(),
         FileName::Segment(id) => names::segment(id),
         FileName::Hint(id) => names::hint(id),
         FileName::Checkpoint => names::CHECKPOINT.to_owned(),
@@ -368,5 +370,35 @@ pub(crate) fn seeded(rounds: u32, len_max: usize, body: fn(&[u8])) {
             })
             .collect();
         body(&bytes);
+    }
+}
+
+/// Any bytes as a keydir image: refused, or with parts that lie within the file.
+pub(crate) fn fuzz_image(bytes: &[u8]) {
+    check_image(bytes);
+    // The same with checksums that hold: a header that points at what follows it as the trailer.
+    let mut cursor = Cursor::new(bytes);
+    let blocks = cursor.take(cursor.len() / 4).unwrap_or_default();
+    let trailer = cursor.take(cursor.len()).unwrap_or_default();
+    let mut forged = preamble(IMAGE_MAGIC).to_vec();
+    forged.extend_from_slice(&[7; 44]);
+    put_u32(&mut forged, u32::try_from(trailer.len()).unwrap_or(0));
+    put_u64(&mut forged, wide(IMAGE_HEADER_LEN + blocks.len()));
+    put_u32(&mut forged, crc(trailer));
+    let sum = crc(forged.get(PREAMBLE_LEN..).unwrap_or_default());
+    put_u32(&mut forged, sum);
+    forged.extend_from_slice(blocks);
+    forged.extend_from_slice(trailer);
+    check_image(&forged);
+}
+
+fn check_image(bytes: &[u8]) {
+    let Ok(image) = Image::decode(bytes) else {
+        return;
+    };
+    for space in &image.spaces {
+        for block in image_file::blocks(bytes, space).unwrap_or_default() {
+            let _ = block.body();
+        }
     }
 }

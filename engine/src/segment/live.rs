@@ -1,7 +1,8 @@
 //! What is live in a segment: by keyspace, by expiry, and the tombstones. Counted while records
 //! are written and replaced, and anew when the store opens. Knows no file and no record.
 
-use crate::segment::format::NEVER;
+use crate::segment::cursor::Cursor;
+use crate::segment::format::{NEVER, narrow, put_u32, put_u64};
 use crate::segment::location::KeyspaceId;
 
 /// Powers of two of milliseconds after the segment's creation: enough for 35 years and "later".
@@ -107,6 +108,11 @@ impl Live {
         self.shares.retain(|share| share.keyspace != keyspace);
     }
 
+    /// Only what belongs to keyspaces that still are.
+    pub(crate) fn retain(&mut self, is_there: impl Fn(KeyspaceId) -> bool) {
+        self.shares.retain(|share| is_there(share.keyspace));
+    }
+
     /// Whether some live put expires.
     pub(crate) fn expires(&self) -> bool {
         self.expiring.is_some()
@@ -158,6 +164,77 @@ impl Live {
     pub(crate) fn expired(&self, now_ms: u64) -> u64 {
         let steps = self.expiring.iter().flat_map(|steps| steps.iter());
         steps.map(|step| step.expired(now_ms)).sum()
+    }
+}
+
+/// The keydir image keeps it, so that an open that reads no hints knows what is dead.
+impl Live {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        put_u64(out, self.tombstone_bytes);
+        put_u32(
+            out,
+            u32::try_from(self.shares.len()).expect("one for each keyspace"),
+        );
+        let steps = || {
+            self.expiring
+                .iter()
+                .flat_map(|steps| steps.iter())
+                .enumerate()
+        };
+        let used = || steps().filter(|(_, step)| step.bytes > 0);
+        put_u32(
+            out,
+            u32::try_from(used().count()).expect("there are few steps"),
+        );
+        for share in &self.shares {
+            put_u32(out, share.keyspace.0);
+            put_u64(out, share.bytes);
+            put_u64(out, share.records);
+        }
+        for (index, step) in used() {
+            put_u32(out, u32::try_from(index).expect("there are few steps"));
+            put_u64(out, step.bytes);
+            put_u64(out, step.first_ms);
+            put_u64(out, step.last_ms);
+        }
+    }
+
+    pub(crate) fn decode(cursor: &mut Cursor<'_>) -> Option<Live> {
+        let mut live = Live {
+            tombstone_bytes: cursor.u64()?,
+            ..Live::default()
+        };
+        let (shares, steps) = (narrow(cursor.u32()?), narrow(cursor.u32()?));
+        let len = shares
+            .checked_mul(20)?
+            .checked_add(steps.checked_mul(28)?)?;
+        if len > cursor.len() {
+            return None;
+        }
+        for _ in 0..shares {
+            live.shares.push(Share {
+                keyspace: KeyspaceId(cursor.u32()?),
+                bytes: cursor.u64()?,
+                records: cursor.u64()?,
+            });
+        }
+        for _ in 0..steps {
+            let index = narrow(cursor.u32()?);
+            let step = Step {
+                bytes: cursor.u64()?,
+                first_ms: cursor.u64()?,
+                last_ms: cursor.u64()?,
+            };
+            let all = live
+                .expiring
+                .get_or_insert_with(|| Box::new([Step::default(); LIFE_STEPS]));
+            let place = all.get_mut(index).filter(|place| place.bytes == 0)?;
+            if step.bytes == 0 || step.first_ms > step.last_ms {
+                return None;
+            }
+            *place = step;
+        }
+        Some(live)
     }
 }
 

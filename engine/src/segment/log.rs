@@ -275,6 +275,11 @@ impl Log {
             && self.table.load().iter().any(expires)
     }
 
+    /// The generation of the manifest that counts.
+    pub(crate) fn manifest_generation(&self) -> u64 {
+        self.lock_catalog().generation
+    }
+
     /// Whether segments began or were settled since the manifest was written.
     pub(crate) fn manifest_is_stale(&self) -> bool {
         table_state(&self.table.by_id()) != self.manifest_state.load(Ordering::Acquire)

@@ -14,6 +14,7 @@ pub(crate) mod hint_builder;
 pub(crate) mod hint_file;
 pub(crate) mod hinting;
 pub(crate) mod hints;
+pub(crate) mod image_file;
 pub(crate) mod key_hash;
 pub(crate) mod keyspace_entry;
 pub(crate) mod label;

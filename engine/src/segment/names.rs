@@ -19,6 +19,8 @@ pub(crate) const UNFINISHED: &str = "UNFINISHED";
 
 const MANIFEST_A: &str = "manifest-a";
 const MANIFEST_B: &str = "manifest-b";
+const IMAGE_A: &str = "keydir-a";
+const IMAGE_B: &str = "keydir-b";
 const SEGMENT_PREFIX: &str = "seg-";
 const HINT_PREFIX: &str = "hint-";
 const EXTENSION: &str = ".cask";
@@ -32,9 +34,11 @@ pub(crate) enum FileName {
     Checkpoint,
     Unfinished,
     Manifest(ManifestCopy),
+    /// A saved keydir.
+    Image(ImageCopy),
     Segment(SegmentId),
     Hint(SegmentId),
-    /// A label, manifest, segment or hint file that was being written; removed at open.
+    /// A label, manifest, image, segment or hint file that was being written; removed at open.
     Temporary,
     Foreign,
 }
@@ -44,6 +48,31 @@ pub(crate) enum FileName {
 pub(crate) enum ManifestCopy {
     A,
     B,
+}
+
+/// Which of the two generations of the keydir image.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum ImageCopy {
+    A,
+    B,
+}
+
+impl ImageCopy {
+    /// The generations take turns, so that the last but one stays until the next is whole.
+    pub(crate) fn of(generation: u64) -> ImageCopy {
+        if generation.is_multiple_of(2) {
+            ImageCopy::A
+        } else {
+            ImageCopy::B
+        }
+    }
+}
+
+pub(crate) fn image(copy: ImageCopy) -> &'static str {
+    match copy {
+        ImageCopy::A => IMAGE_A,
+        ImageCopy::B => IMAGE_B,
+    }
 }
 
 pub(crate) fn manifest(copy: ManifestCopy) -> &'static str {
@@ -72,6 +101,7 @@ pub(crate) fn parse(name: &str) -> FileName {
         Some(final_name) => match parse_final(final_name) {
             FileName::Checkpoint
             | FileName::Manifest(_)
+            | FileName::Image(_)
             | FileName::Segment(_)
             | FileName::Hint(_) => FileName::Temporary,
             _ => FileName::Foreign,
@@ -88,6 +118,8 @@ fn parse_final(name: &str) -> FileName {
         UNFINISHED => return FileName::Unfinished,
         MANIFEST_A => return FileName::Manifest(ManifestCopy::A),
         MANIFEST_B => return FileName::Manifest(ManifestCopy::B),
+        IMAGE_A => return FileName::Image(ImageCopy::A),
+        IMAGE_B => return FileName::Image(ImageCopy::B),
         _ => {}
     }
     if let Some(id) = parse_numbered(name, SEGMENT_PREFIX) {
@@ -128,6 +160,10 @@ mod tests {
         for copy in [ManifestCopy::A, ManifestCopy::B] {
             assert_eq!(parse(manifest(copy)), FileName::Manifest(copy));
             assert_eq!(parse(&temporary(manifest(copy))), FileName::Temporary);
+        }
+        for copy in [ImageCopy::A, ImageCopy::B] {
+            assert_eq!(parse(image(copy)), FileName::Image(copy));
+            assert_eq!(parse(&temporary(image(copy))), FileName::Temporary);
         }
         assert_eq!(segment(SegmentId(0x1f)), "seg-000000000000001f.cask");
         assert_eq!(hint(SegmentId(0x1f)), "hint-000000000000001f.cask");

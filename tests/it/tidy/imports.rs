@@ -40,6 +40,7 @@ const STAIRS: &[(&str, &[&str])] = &[
         "verbs",
         &[
             "commit.rs",
+            "image.rs",
             "merge/",
             "recovery/",
             "verify.rs",

@@ -5,12 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::RwLock;
-use std::time::Instant;
 
 use crossbeam_skiplist::SkipMap;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 use super::*;
+use crate::clock::Stopwatch;
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<std::alloc::System> = &INSTRUMENTED_SYSTEM;
@@ -31,6 +31,10 @@ fn at(i: u64) -> Location {
     Location { slot: 1, offset }
 }
 
+fn copy(key: &Boxed, location: &Location) -> (Boxed, Location) {
+    (key.clone(), *location)
+}
+
 /// What each index does with a key, and a range from a key on that counts what it met.
 struct Index<'a> {
     name: &'a str,
@@ -42,7 +46,7 @@ struct Index<'a> {
 fn measure(index: &Index<'_>, n: u64) {
     let region = Region::new(ALLOCATOR);
     let seconds = |work: &mut dyn FnMut()| {
-        let watch = Instant::now();
+        let watch = Stopwatch::start();
         work();
         watch.elapsed().as_secs_f64()
     };
@@ -93,9 +97,13 @@ fn figures() {
         },
         n,
     );
+    tree_figures(n);
+    list_figures(n);
+}
+
+fn tree_figures(n: u64) {
     let tree: RwLock<BTreeMap<Boxed, Location>> = RwLock::default();
     let read = || tree.read().expect("nobody panics");
-    let copy = |key: &Boxed, location: &Location| (key.clone(), *location);
     measure(
         &Index {
             name: "BTreeMap",
@@ -123,7 +131,9 @@ fn figures() {
         },
         n,
     );
-    drop(tree);
+}
+
+fn list_figures(n: u64) {
     let list: SkipMap<Boxed, Location> = SkipMap::new();
     measure(
         &Index {
