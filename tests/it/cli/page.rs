@@ -64,7 +64,7 @@ fn every_command_is_on_the_page_and_every_option_of_the_page_exists() {
         assert!(on_page, "`{command}` is not on the page");
         known.extend(options_of(&[command.as_str()]));
     }
-    known.extend(["--version", "--path", "--release"].map(str::to_owned));
+    known.extend(["--version", "--path", "--release", "--features"].map(str::to_owned));
     let unknown: Vec<String> = options(&page).difference(&known).cloned().collect();
     assert!(
         unknown.is_empty(),
