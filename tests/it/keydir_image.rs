@@ -8,7 +8,8 @@ use std::path::Path;
 use peercask::{Clock, Merge, Options, RecoveryReport, Store, Write};
 
 use crate::support::{
-    Contents, Place, Rng, assert_same, contents, copy_files, files, hash, ordered, rounds,
+    Contents, Place, Rng, assert_same, contents, copy_files, delete_manifests, files, hash,
+    ordered, rounds,
 };
 
 const IMAGES: [&str; 2] = ["keydir-a", "keydir-b"];
@@ -210,6 +211,21 @@ fn another_stores_image_is_left_alone() {
         hash(&store, "a").get(b"k").expect("readable").as_deref(),
         Some(&b"one"[..])
     );
+}
+
+/// An image would hide, on a later open, what the hints brought back on this one.
+#[test]
+fn a_damaged_store_loses_its_images() {
+    let place = Place::new();
+    let store = open(&place);
+    hash(&store, "a").put(b"k", b"v").expect("there is room");
+    store.close().expect("it closes");
+    assert!(IMAGES.iter().any(|name| place.file(name).exists()));
+    delete_manifests(place.path());
+    let store = open(&place);
+    let report = store.recovery();
+    assert!(report.manifest_rebuilt && !report.image_used);
+    assert!(!IMAGES.iter().any(|name| place.file(name).exists()));
 }
 
 /// The hardest question: any image of the past, with the log of now.
