@@ -98,7 +98,7 @@ impl<'a> Op<'a> {
         }
     }
 
-    fn is_delete(&self) -> bool {
+    pub(crate) fn is_delete(&self) -> bool {
         matches!(self.change, Change::Delete)
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use crate::cap;
 use crate::checkpoint;
 use crate::clock::{Stopwatch, StoreClock};
 use crate::commit::{self, Committer, Condition, Op, Outcome, Who};
@@ -29,6 +30,8 @@ use crate::worker::{Bell, Pause, Worker};
 
 /// Longest time that `Buffered` bytes wait in memory.
 const BUFFER_INTERVAL: Duration = Duration::from_millis(10);
+/// So often a put makes room before it gives up.
+const EVICTIONS_MAX: usize = 64;
 /// How often the flusher looks whether a watched record has expired.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the worker looks whether something expired or died while there is traffic.
@@ -82,8 +85,10 @@ impl Core {
         lock: Box<dyn Lock>,
         options: Options,
     ) -> Result<Arc<Core>> {
-        let recovered = recovery::open(disk, &options)?;
+        let capped = cap::capped(disk, &options)?;
+        let recovered = recovery::open(capped.as_ref().unwrap_or(disk), &options)?;
         let core = Core::of(dir, recovered, Some(lock), None, options);
+        core.look_for_expired();
         if core.options.background {
             core.start_threads()?;
         }
@@ -159,9 +164,19 @@ impl Core {
         ops: &[Op<'_>],
         durability: Durability,
     ) -> Result<Outcome> {
-        self.write(durability, |with| {
-            commit::apply(with, who, conditions, ops, durability)
-        })
+        let once = || {
+            self.write(durability, |with| {
+                commit::apply(with, who, conditions, ops, durability)
+            })
+        };
+        let mut applied = once();
+        for _ in 0..EVICTIONS_MAX {
+            if !self.may_evict_for(ops, &applied) || !self.evict(ops)? {
+                break;
+            }
+            applied = once();
+        }
+        applied
     }
 
     /// Deletes all keys of an ordered keyspace within bounds, together.
@@ -182,6 +197,7 @@ impl Core {
         durability: Durability,
         write: impl FnOnce(&Committer<'_>) -> Result<Outcome>,
     ) -> Result<Outcome> {
+        let watch = Stopwatch::start();
         let rotations = self.log.counters.rotations.get();
         let outcome = write(&Committer {
             log: &self.log,
@@ -196,6 +212,7 @@ impl Core {
         if self.log.counters.rotations.get() != rotations {
             self.worker.ring();
         }
+        self.log.counters.end_write(watch);
         Ok(outcome)
     }
 
@@ -254,8 +271,24 @@ impl Core {
         // Asked under the lock that close takes: what runs after it would be another's store.
         self.log.check_open()?;
         self.settle()?;
-        self.merger(&|_| self.log.check_open().is_ok())
-            .run(how, progress)
+        let merged = self
+            .merger(&|_| self.log.check_open().is_ok())
+            .run(how, progress);
+        self.look_for_expired();
+        merged
+    }
+
+    /// The right to merge; one has it at a time.
+    pub(crate) fn merge_turn(&self) -> MutexGuard<'_, ()> {
+        lock(&self.merging)
+    }
+
+    /// The one figure of `stats` that needs a look at every segment.
+    fn look_for_expired(&self) {
+        let now_ms = self.clock.now_ms();
+        let table = self.log.table.load();
+        let expired = table.iter().map(|segment| segment.expired_bytes(now_ms));
+        self.log.counters.expired_bytes.set(expired.sum());
     }
 
     /// Follows the writer; true if there was something new.
@@ -301,6 +334,10 @@ impl Core {
     }
 
     fn write_image(&self) -> Result<u64> {
+        let spaces = self.spaces.all();
+        let len = spaces.iter().map(|space| space.keydir.index_bytes()).sum();
+        // Under a space cap it is a file that one can do without.
+        self.log.admit_spare(len)?;
         let saved = image::save(&self.log, &self.spaces);
         // After a failure not before the next time either: it is tried often enough.
         let written = self.log.counters.written_bytes.get();
@@ -331,7 +368,7 @@ impl Core {
         }
     }
 
-    fn merger<'a>(&'a self, pace: &'a dyn Fn(u64) -> bool) -> Merger<'a> {
+    pub(crate) fn merger<'a>(&'a self, pace: &'a dyn Fn(u64) -> bool) -> Merger<'a> {
         Merger {
             log: &self.log,
             spaces: &self.spaces,
@@ -343,7 +380,7 @@ impl Core {
     }
 
     /// Sealed segments reach the device and get their hint files; the manifest names them.
-    fn settle(&self) -> Result<()> {
+    pub(crate) fn settle(&self) -> Result<()> {
         self.log.settle()?;
         for segment in self.log.table.by_id() {
             if segment.is_settled() && !segment.hinted.load(Ordering::Acquire) {
@@ -517,6 +554,7 @@ impl Core {
         self.log.check_healthy()?;
         self.settle()?;
         self.log.take_reserve();
+        self.look_for_expired();
         let now_ms = self.clock.now_ms();
         if self.log.manifest_time_is_stale(now_ms, TIME_SLACK_MS) {
             self.log.update_catalog(now_ms, |_| Ok(()))?;

@@ -261,9 +261,10 @@ impl Keyspace {
 
     fn find(&self, key: &[u8], with_value: bool) -> Result<Option<Record>> {
         self.check()?;
-        self.handle.log.counters.gets.add(1);
+        let timed = self.handle.log.counters.begin_get();
         let hash = self.space.hash(key);
         let found = lookup::find(&self.handle.log, &self.space, hash, key, with_value)?;
+        self.handle.log.counters.end_get(timed);
         Ok(found.filter(|record| {
             let expiry = record.header.fields.expiry;
             expiry == NEVER || expiry > self.handle.clock.now_ms()

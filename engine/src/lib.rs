@@ -219,10 +219,50 @@
 //! With the feature `sim`, `Store::in_memory` is a store without files, and the module `crash` has
 //! stores on a simulated disk that can be crashed. Both are the engine itself.
 //!
+//! # Figures
+//!
+//! [`Store::stats`] tells what the store holds, did and waited for, in constant time, latencies as
+//! [`Histogram`]s. With the feature `metrics`, `Stats::publish` hands all of it to the recorder of
+//! the `metrics` facade. Spans of `tracing` stand around open, recovery, merge, sync and
+//! checkpoint; a store that is poisoned says so as an error event.
+//!
+//! ```
+//! # use peercask::{KeyspaceOptions, Options, Store};
+//! # let dir = tempfile::tempdir().expect("a temporary directory");
+//! # let store = Store::open(dir.path(), Options::default())?;
+//! # let keyspace = store.keyspace("k", KeyspaceOptions::hash())?;
+//! keyspace.put("key", "value")?;
+//! let stats = store.stats();
+//! assert_eq!((stats.puts, stats.keys, stats.dead_bytes), (1, 1, 0));
+//! println!("99 of 100 syncs took at most {:?} ns", stats.sync_latency_ns.quantile(0.99));
+//! # Ok::<(), peercask::Error>(())
+//! ```
+//!
+//! # A cap on space
+//!
+//! With [`Options::space_cap`] the files of the store never take more than so many bytes, room for
+//! merge included. At the cap puts are refused, or what expires soonest is evicted for them.
+//!
+//! ```
+//! # use peercask::{AtCap, KeyspaceOptions, Options, Store, Write};
+//! # use std::time::Duration;
+//! # let dir = tempfile::tempdir().expect("a temporary directory");
+//! let options = Options::default()
+//!     .segment_bytes(1 << 20)
+//!     .space_cap(Some(16 << 20))
+//!     .at_cap(AtCap::Evict);
+//! let store = Store::open(dir.path(), options)?;
+//! let cache = store.keyspace("cache", KeyspaceOptions::hash())?;
+//! cache.put_with("key", "value", Write::new().ttl(Duration::from_secs(600)))?.wait()?;
+//! println!("{} records were evicted", store.stats().evicted);
+//! # Ok::<(), peercask::Error>(())
+//! ```
+//!
 //! What is promised after which crash stands in `docs/durability.md`, the bytes on disk in
 //! `docs/format.md`, the shape of the code in `ARCHITECTURE.md`.
 
 mod batch;
+mod cap;
 mod checkpoint;
 mod clock;
 mod commit;
@@ -234,12 +274,15 @@ mod disk;
 pub mod doctor;
 mod error;
 mod event;
+mod evict;
 mod expected;
 mod feed;
+mod figures;
 #[cfg(any(test, feature = "fuzz"))]
 #[doc(hidden)]
 pub mod fuzz;
 mod handle;
+mod histogram;
 mod history;
 mod image;
 pub mod inspect;
@@ -251,6 +294,8 @@ mod lookup;
 #[cfg(any(test, feature = "sim"))]
 mod memory;
 mod merge;
+#[cfg(feature = "metrics")]
+mod metrics;
 #[cfg(all(test, feature = "loom"))]
 mod models;
 mod mutant;
@@ -261,6 +306,7 @@ mod prefix;
 mod recovery;
 mod repair;
 mod report;
+mod room;
 #[cfg(all(test, feature = "shuttle"))]
 mod schedules;
 mod segment;
@@ -283,13 +329,14 @@ pub use clock::{Clock, ClockWarning, ManualClock, SystemClock};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, EventKind, Lagged, Notice};
 pub use expected::Expected;
+pub use histogram::Histogram;
 pub use iter::{Iter, Walk};
 pub use keyspace::Keyspace;
 pub use merge::Merge;
 pub use options::{
-    BATCH_BYTES_MAX, Durability, IndexKind, KEY_LEN_MAX, KEYSPACE_NAME_LEN_MAX, KEYSPACES_MAX,
-    KeyspaceOptions, Missing, Options, Reads, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, VALUE_LEN_MAX,
-    Write,
+    AtCap, BATCH_BYTES_MAX, Durability, IndexKind, KEY_LEN_MAX, KEYSPACE_NAME_LEN_MAX,
+    KEYSPACES_MAX, KeyspaceOptions, Missing, Options, Reads, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
+    VALUE_LEN_MAX, Write,
 };
 pub use report::{
     CheckpointReport, Cost, Cut, Damage, MergeReport, Progress, RecoveryReport, RepairReport,

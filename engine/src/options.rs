@@ -111,6 +111,18 @@ pub enum Reads {
 /// Who is told how far an open is.
 type OpenProgress = Arc<dyn Fn(Progress) + Send + Sync>;
 
+/// What a put does that finds no room under [`Options::space_cap`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum AtCap {
+    /// It is refused with `StorageFull`.
+    #[default]
+    Refuse,
+    /// Records that expire are evicted, the soonest first, until there is room: each gets a
+    /// tombstone, so that it does not come back, then merge takes it. Records that never expire
+    /// stay; where nothing is left to evict the put is refused. The put waits meanwhile.
+    Evict,
+}
+
 /// How a store is opened. Every field has a default that is safe for a node.
 #[derive(Clone)]
 pub struct Options {
@@ -120,6 +132,8 @@ pub struct Options {
     pub(crate) segment_bytes: u64,
     pub(crate) buffer_bytes: usize,
     pub(crate) reserve_bytes: u64,
+    pub(crate) space_cap: Option<u64>,
+    pub(crate) at_cap: AtCap,
     pub(crate) background: bool,
     pub(crate) merge_dead_share: f64,
     pub(crate) merge_space_amplification: f64,
@@ -142,6 +156,8 @@ impl Default for Options {
             segment_bytes: 64 << 20,
             buffer_bytes: 256 << 10,
             reserve_bytes: 1 << 20,
+            space_cap: None,
+            at_cap: AtCap::Refuse,
             background: true,
             merge_dead_share: 0.8,
             merge_space_amplification: 1.35,
@@ -166,6 +182,8 @@ impl fmt::Debug for Options {
             .field("segment_bytes", &self.segment_bytes)
             .field("buffer_bytes", &self.buffer_bytes)
             .field("reserve_bytes", &self.reserve_bytes)
+            .field("space_cap", &self.space_cap)
+            .field("at_cap", &self.at_cap)
             .field("background", &self.background)
             .field("merge_dead_share", &self.merge_dead_share)
             .field("merge_space_amplification", &self.merge_space_amplification)
@@ -225,6 +243,31 @@ impl Options {
     #[must_use]
     pub fn reserve_bytes(mut self, bytes: u64) -> Options {
         self.reserve_bytes = bytes;
+        self
+    }
+
+    /// The most bytes that the store's files take together, at every moment: segments with their
+    /// reserved space, hint files, manifests, files in the making. Default: `None`, no cap.
+    ///
+    /// It includes room to merge any segment, two segments' worth, and the reserve for deletes, so
+    /// callers can fill about the cap less three segments. It is at least four segments and the
+    /// reserve. A record or batch must fit a segment. Files that were removed, but are still read
+    /// through a snapshot or a value, have no name and do not count; a merge whose survivors find
+    /// no room is put off. At the cap puts are answered as [`Options::at_cap`] says; deletes, merge
+    /// and reads go on.
+    ///
+    /// Opening refuses a store whose files are over the cap.
+    #[must_use]
+    pub fn space_cap(mut self, bytes: Option<u64>) -> Options {
+        self.space_cap = bytes;
+        self
+    }
+
+    /// What a put does that finds no room under [`Options::space_cap`]. Default:
+    /// [`AtCap::Refuse`].
+    #[must_use]
+    pub fn at_cap(mut self, at_cap: AtCap) -> Options {
+        self.at_cap = at_cap;
         self
     }
 
@@ -326,6 +369,9 @@ impl Options {
         }
         if !(self.merge_space_amplification > 1.0 && self.merge_space_amplification.is_finite()) {
             return refuse("merge_space_amplification must be above 1");
+        }
+        if self.at_cap == AtCap::Evict && self.reserve_bytes == 0 {
+            return refuse("at_cap(Evict) needs reserve_bytes: tombstones are written from it");
         }
         if self.merge_rate == Some(0) {
             return refuse("merge_rate must be above 0; use None for no limit");

@@ -12,6 +12,7 @@ use crate::core::Core;
 use crate::disk::Disk;
 use crate::disk::os::{OsDisk, Place};
 use crate::error::{Error, ErrorKind, Result};
+use crate::figures;
 use crate::handle::Handle;
 use crate::keydir::space::Space;
 use crate::keyspace::{Keyspace, info_of};
@@ -290,7 +291,7 @@ impl Store {
     /// Counters and sizes.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        stats_of(&self.handle)
+        figures::stats_of(&self.handle)
     }
 
     // ---- within
@@ -468,41 +469,4 @@ fn same_options(entry: &KeyspaceEntry, options: KeyspaceOptions, ttl_ms: u64) ->
         )));
     }
     Ok(())
-}
-
-fn stats_of(core: &Core) -> Stats {
-    let counters = &core.log.counters;
-    let now_ms = core.clock.now_ms();
-    let mut stats = Stats {
-        user_bytes: counters.user_bytes.get(),
-        written_bytes: counters.written_bytes.get(),
-        merge_written_bytes: counters.merge_written_bytes.get(),
-        puts: counters.puts.get(),
-        deletes: counters.deletes.get(),
-        gets: counters.gets.get(),
-        syncs: counters.syncs.get(),
-        rotations: counters.rotations.get(),
-        merges: counters.merges.get(),
-        last_seq: core.log.writer_for_close().last_seq(),
-        synced_seq: core.log.synced_seq(),
-        poisoned: core.log.poisoned().map(ToString::to_string),
-        last_background_error: core.background_error(),
-        ..Stats::default()
-    };
-    for segment in core.log.table.load().iter() {
-        let (live, tombstones) = (segment.live_bytes(), segment.tombstone_bytes());
-        stats.segments += 1;
-        stats.disk_bytes += segment.file_bytes();
-        stats.live_bytes += live;
-        stats.tombstone_bytes += tombstones;
-        stats.dead_bytes += segment.record_bytes().saturating_sub(live + tombstones);
-        stats.expired_bytes += segment.expired_bytes(now_ms);
-    }
-    (stats.snapshots, stats.kept_versions) = (core.past.snapshots(), core.past.versions());
-    stats.removed_bytes = core.log.table.removed_bytes();
-    for space in core.spaces.all() {
-        stats.keys += space.keydir.len();
-        stats.index_bytes += space.keydir.index_bytes();
-    }
-    stats
 }

@@ -75,9 +75,10 @@ impl View {
         with_value: bool,
     ) -> Result<Option<Record>> {
         self.check(space)?;
-        self.core.log.counters.gets.add(1);
+        let timed = self.core.log.counters.begin_get();
         let (log, past) = (&self.core.log, &self.core.past);
         let found = lookup::find_at(log, past, space, key, self.seq, with_value)?;
+        log.counters.end_get(timed);
         Ok(found.filter(|record| self.is_live(record)))
     }
 

@@ -1,6 +1,7 @@
 //! The integration tests of the workspace: one binary, one module a subject.
 
 mod batch;
+mod cap;
 mod checkpoint;
 mod cli;
 mod compat;
@@ -20,6 +21,7 @@ mod ordered;
 mod prefix;
 mod read_only;
 mod snapshot;
+mod stats;
 mod support;
 mod swap;
 mod system;

@@ -14,6 +14,7 @@ pub(crate) mod get;
 pub(crate) mod import;
 pub(crate) mod keyspaces;
 pub(crate) mod list;
+mod live;
 pub(crate) mod merge;
 mod opening;
 #[cfg(unix)]

@@ -5,7 +5,7 @@ use peercask::{KeyspaceInfo, Stats, Store};
 use serde::Serialize;
 
 use crate::args::StoreArgs;
-use crate::commands::opening;
+use crate::commands::{live, opening};
 use crate::exit::{Exit, Failure};
 use crate::human::Table;
 use crate::output::Output;
@@ -16,6 +16,16 @@ use crate::units::{self, count};
 pub(crate) struct StatArgs {
     #[command(flatten)]
     store: StoreArgs,
+
+    /// Look at the files again every so many seconds, without opening the store: also while another
+    /// process has it open
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1",
+          require_equals = true, value_parser = clap::value_parser!(u64).range(1..))]
+    watch: Option<u64>,
+
+    /// With --watch, end after so many looks instead of at Ctrl-C
+    #[arg(long, requires = "watch", value_parser = clap::value_parser!(u64).range(1..))]
+    times: Option<u64>,
 }
 
 /// Everything in the engine's statistics; counts of work are since this open.
@@ -41,6 +51,8 @@ struct StatJson<'a> {
     syncs: u64,
     rotations: u64,
     merges: u64,
+    stalls: u64,
+    evicted: u64,
     last_seq: u64,
     synced_seq: u64,
     poisoned: Option<&'a str>,
@@ -50,6 +62,9 @@ struct StatJson<'a> {
 }
 
 pub(crate) fn run(args: &StatArgs, output: &mut Output) -> Result<Exit, Failure> {
+    if let Some(seconds) = args.watch {
+        return live::run(&args.store.dir, seconds, args.times, output);
+    }
     let store = opening::read(&args.store)?;
     let (stats, keyspaces) = (store.stats(), store.keyspaces());
     if output.is_json() {
@@ -86,6 +101,8 @@ fn stat_json<'a>(
         syncs: stats.syncs,
         rotations: stats.rotations,
         merges: stats.merges,
+        stalls: stats.stalls,
+        evicted: stats.evicted,
         last_seq: stats.last_seq,
         synced_seq: stats.synced_seq,
         poisoned: stats.poisoned.as_deref(),

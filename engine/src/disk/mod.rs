@@ -3,6 +3,7 @@
 //! and nothing of what the files mean.
 
 pub(crate) mod bytes;
+pub(crate) mod capped;
 pub(crate) mod dry;
 pub(crate) mod map;
 pub(crate) mod os;

@@ -138,13 +138,25 @@ pub(super) fn copy(
 
 impl Copier<'_> {
     fn all(&mut self, decisions: &[Decision]) -> std::result::Result<bool, Failed> {
+        let done = &self.merger.log.counters.merging_done;
+        let (mut input, mut before) = (0, 0);
         for decision in decisions {
+            while input < decision.input {
+                before += self.input_bytes(input);
+                input += 1;
+            }
+            done.set(before + u64::from(decision.offset));
             let bytes = self.one(decision)?;
             if !(self.merger.pace)(bytes) {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    fn input_bytes(&self, index: u32) -> u64 {
+        let input = self.inputs.get(index as usize);
+        input.map_or(0, |input| input.record_bytes())
     }
 
     /// Copies one record; returns how many bytes were read and written for it.
@@ -383,7 +395,10 @@ impl Copier<'_> {
         let bytes = output.hint.finish(&binding);
         let name = names::hint(output.header.id);
         // Without its hint file the output is scanned at the next open; that is no reason to fail.
-        let hinted = match catalog::replace_file(&*log.disk, &name, &bytes) {
+        let written = log
+            .admit_spare(wide(bytes.len()))
+            .and_then(|()| catalog::replace_file(&*log.disk, &name, &bytes));
+        let hinted = match written {
             Ok(()) => true,
             Err(error) => {
                 tracing::warn!(%error, "a merge output goes without its hint file");

@@ -131,6 +131,9 @@ impl Judge<'_> {
             return Ok(None);
         }
         let covers = row.covers > self.now_ms && self.hidden_elsewhere(row)?;
+        if let Some(late) = self.now_ms.checked_sub(row.expiry) {
+            self.merger.log.counters.reclaim_lateness.record(late);
+        }
         Ok(Some(match (row.expiry > self.now_ms, covers) {
             (true, covers) => Fate::Copy { covers },
             (false, true) if !mutant::is_on(Mutant::ExpiredLeavesNothing) => Fate::Tombstone,

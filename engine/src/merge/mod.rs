@@ -18,11 +18,13 @@ use std::sync::Arc;
 pub(crate) use context::Merger;
 use context::is_damaged;
 
+use crate::clock::Stopwatch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::MergeReport;
 use crate::report::Progress;
 use crate::segment::data_file::Segment;
 use crate::segment::hints;
+use crate::stats::nanos;
 
 /// How much [`Store::merge`](crate::Store::merge) does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -93,6 +95,11 @@ impl Merger<'_> {
             return Ok(());
         }
         publish::retire(self, now_ms, expired, entries)?;
+        for summary in expired.iter().filter_map(|segment| segment.sealed()) {
+            let over = summary.summary.max_expiry.max(summary.summary.max_covers);
+            let late = now_ms.saturating_sub(over);
+            self.log.counters.reclaim_lateness.record(late);
+        }
         self.log.counters.reclaims.add(1);
         report.segments_dropped += expired.len() as u64;
         report.bytes_in += expired
@@ -104,7 +111,24 @@ impl Merger<'_> {
 
     /// Merges `inputs` into new segments. An input with a record that cannot be read is left
     /// alone, and the others are merged without it. False if the merge was told to stop.
-    fn merge(&self, mut inputs: Vec<Arc<Segment>>, report: &mut MergeReport) -> Result<bool> {
+    fn merge(&self, inputs: Vec<Arc<Segment>>, report: &mut MergeReport) -> Result<bool> {
+        let (watch, counters) = (Stopwatch::start(), &self.log.counters);
+        let bytes = inputs.iter().map(|input| input.record_bytes()).sum();
+        counters.merging_done.set(0);
+        counters.merging_total.set(bytes);
+        let merged = self.merge_what_can_be(inputs, report);
+        counters.merging_total.set(0);
+        if matches!(merged, Ok(true)) {
+            counters.merge_latency.record(nanos(watch));
+        }
+        merged
+    }
+
+    fn merge_what_can_be(
+        &self,
+        mut inputs: Vec<Arc<Segment>>,
+        report: &mut MergeReport,
+    ) -> Result<bool> {
         while !inputs.is_empty() {
             let now_ms = self.clock.now_ms();
             // Asking for the hints may find an input damaged.
@@ -144,6 +168,20 @@ impl Merger<'_> {
             }
         }
         Ok(true)
+    }
+
+    /// Merges one segment, whatever the watermarks say.
+    pub(crate) fn rewrite(&self, segment: &Arc<Segment>, report: &mut MergeReport) -> Result<bool> {
+        let there = self
+            .log
+            .table
+            .load()
+            .get(segment.slot)
+            .is_some_and(|held| held.header.id == segment.header.id);
+        match there && !is_damaged(segment) {
+            true => self.merge(vec![segment.clone()], report),
+            false => Ok(false),
+        }
     }
 
     fn full(&self, report: &mut MergeReport, progress: &mut dyn FnMut(Progress)) -> Result<()> {

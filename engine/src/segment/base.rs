@@ -4,9 +4,11 @@
 
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{OnceLock, PoisonError, RwLock};
+use std::any::Any;
 use std::io;
 use std::sync::Arc;
 
+use crate::disk::capped::{Capped, Ledger};
 use crate::disk::{Disk, How};
 use crate::error::{Error, ErrorKind, Result};
 use crate::feed::Feed;
@@ -19,6 +21,26 @@ use crate::segment::table::Table;
 use crate::segment::waiters::Waiters;
 use crate::stats::Counters;
 
+/// Under a cap, what manifests, footers and headers may take beside the records.
+const CAP_SLACK: u64 = 64 << 10;
+
+/// What stays free under a cap so that any segment can be merged: its survivors, and as much again
+/// for hint files.
+fn merge_headroom(segment_bytes: u64) -> u64 {
+    2 * segment_bytes + CAP_SLACK
+}
+
+/// The least cap that a store with such segments works under.
+pub(crate) fn space_cap_min(segment_bytes: u64, reserve_bytes: u64) -> u64 {
+    merge_headroom(segment_bytes) + 2 * segment_bytes + reserve_bytes + CAP_SLACK
+}
+
+fn ledger_of(disk: &dyn Disk) -> Option<Arc<Ledger>> {
+    let disk: &dyn Any = disk;
+    let capped = disk.downcast_ref::<Capped>()?;
+    Some(capped.ledger().clone())
+}
+
 /// Shared by the log and its writer.
 pub(crate) struct Base {
     pub(crate) disk: Arc<dyn Disk>,
@@ -27,6 +49,8 @@ pub(crate) struct Base {
     pub(crate) segment_bytes: u64,
     pub(crate) buffer_bytes: usize,
     pub(crate) reserve_bytes: u64,
+    /// What the files may take together, if there is a cap.
+    room: Option<Arc<Ledger>>,
     pub(crate) store_id: [u8; STORE_ID_LEN],
     pub(crate) secret: [u8; SECRET_LEN],
     /// Opened for reading alone.
@@ -71,6 +95,7 @@ pub(crate) struct BaseStart {
 impl Base {
     pub(crate) fn new(start: BaseStart) -> Base {
         Base {
+            room: ledger_of(&*start.disk),
             disk: start.disk,
             table: start.table,
             counters: Counters::default(),
@@ -210,6 +235,49 @@ impl Base {
         !self.closed.swap(true, Ordering::AcqRel)
     }
 
+    // ---- the space cap
+
+    /// Whether so much more may be written by callers: what merge needs stays free. What merge is
+    /// writing does not count against them.
+    ///
+    /// # Errors
+    /// `StorageFull`.
+    pub(crate) fn admit(&self, bytes: u64) -> Result<()> {
+        let kept = match self.is_lean() {
+            // Only deletes get here: what manifests do not take of the slack is theirs, too.
+            true => merge_headroom(self.segment_bytes) - CAP_SLACK / 2,
+            false => merge_headroom(self.segment_bytes),
+        };
+        self.admit_beside(kept, bytes)
+    }
+
+    /// Whether a file may be written that one can do without: it leaves all to merge and deletes.
+    pub(crate) fn admit_spare(&self, bytes: u64) -> Result<()> {
+        self.admit_beside(merge_headroom(self.segment_bytes), bytes)
+    }
+
+    fn admit_beside(&self, kept: u64, bytes: u64) -> Result<()> {
+        let Some(room) = &self.room else {
+            return Ok(());
+        };
+        if room.settled().saturating_add(bytes).saturating_add(kept) <= room.cap() {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::StorageFull,
+            format!(
+                "the store's files take {} of the {} bytes of its cap, and {kept} are kept for \
+                 merge; delete or merge, then try again, or raise Options::space_cap",
+                room.total(),
+                room.cap()
+            ),
+        ))
+    }
+
+    pub(crate) fn is_capped(&self) -> bool {
+        self.room.is_some()
+    }
+
     // ---- space for deletes
 
     /// Keeps some space aside for deletes and merge on a full disk; false if there is none to keep.
@@ -222,6 +290,10 @@ impl Base {
             // It is there already.
             Err(e) => return e.kind() == io::ErrorKind::AlreadyExists,
         };
+        if self.admit_spare(self.reserve_bytes).is_err() {
+            let _nothing_kept = self.disk.remove(names::RESERVE);
+            return false;
+        }
         match file.reserve(self.reserve_bytes) {
             Err(e) if e.kind() != io::ErrorKind::Unsupported => {
                 // Deletes may fail on a full disk without it; nothing else depends on it.
@@ -254,6 +326,10 @@ impl Base {
 
     /// Deletes on a full disk may use half of what the reserve held; the rest is merge's.
     pub(crate) fn spend_lean(&self, bytes: u64) -> bool {
+        if self.is_capped() {
+            // Merge has room of its own under a cap, and `admit` keeps deletes out of it.
+            return true;
+        }
         let spent = self.lean_bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
         spent <= self.reserve_bytes / 2
     }

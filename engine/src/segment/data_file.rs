@@ -19,6 +19,7 @@ use crate::segment::live::Live;
 use crate::segment::location::KeyspaceId;
 use crate::segment::names;
 use crate::segment::record::{self, RecordFault, RecordHeader, RecordKind};
+use crate::segment::totals::{Holdings, Totals};
 
 /// How much is read first where there is no map: header and key of nearly all records.
 const FIRST_READ_LEN: usize = 1_024;
@@ -51,7 +52,16 @@ pub(crate) struct Segment {
     /// A merge may retire tombstones here if the log lost dead puts since this count.
     pub(crate) tombstones_tried: AtomicU64,
     /// Guards what is live here.
-    live: Mutex<Live>,
+    live: Mutex<Counted>,
+    /// Where it is counted, once it is in the table.
+    totals: OnceLock<Arc<Totals>>,
+}
+
+/// What is live, and whether the totals know of it.
+#[derive(Default)]
+struct Counted {
+    live: Live,
+    counts: bool,
 }
 
 /// What is known of a segment that is no longer appended to.
@@ -168,7 +178,8 @@ impl Segment {
             damaged: AtomicBool::new(false),
             may_expire: AtomicBool::new(expires && sealed.is_some()),
             tombstones_tried: AtomicU64::new(0),
-            live: Mutex::new(Live::default()),
+            live: Mutex::new(Counted::default()),
+            totals: OnceLock::new(),
             header: parts.header,
             name,
         })
@@ -357,6 +368,7 @@ impl Segment {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .extend_from_slice(records);
+        self.shift_files(0, wide(records.len()));
     }
 
     /// Hands the tail to `write` and forgets it if that succeeds. Readers may look on meanwhile.
@@ -373,16 +385,22 @@ impl Segment {
         let mut tail = self.tail.write().unwrap_or_else(PoisonError::into_inner);
         self.written.fetch_add(len, Ordering::AcqRel);
         tail.clear();
+        self.shift_files(len, 0);
         Ok(len)
     }
 
     /// Bytes that went past the tail were written; there must be no tail.
     pub(crate) fn advance_written(&self, len: u64) {
         self.written.fetch_add(len, Ordering::AcqRel);
+        self.shift_files(len, len);
     }
 
     pub(crate) fn set_sealed(&self, sealed: Sealed) {
+        let before = self.in_files();
         *self.sealed.write().unwrap_or_else(PoisonError::into_inner) = Some(sealed);
+        if let Some(totals) = self.totals.get() {
+            totals.shift(before, self.in_files());
+        }
     }
 
     pub(crate) fn sealed(&self) -> Option<Sealed> {
@@ -401,7 +419,7 @@ impl Segment {
         let len = header.record_len();
         match fields.kind {
             RecordKind::Put => self.add_live(fields.keyspace, len, fields.expiry),
-            RecordKind::Tombstone => lock(&self.live).tombstone_bytes += len,
+            RecordKind::Tombstone => self.change_live(|live| live.tombstone_bytes += len),
         }
     }
 
@@ -409,23 +427,22 @@ impl Segment {
         if expiry != NEVER {
             self.may_expire.store(true, Ordering::Release);
         }
-        let mut live = lock(&self.live);
-        live.add(keyspace, len, expiry, self.header.created_ms);
+        self.change_live(|live| live.add(keyspace, len, expiry, self.header.created_ms));
     }
 
     /// A put of this segment is no longer current.
     pub(crate) fn note_dead(&self, keyspace: KeyspaceId, len: u64, expiry: u64) {
-        lock(&self.live).remove(keyspace, len, expiry, self.header.created_ms);
+        self.change_live(|live| live.remove(keyspace, len, expiry, self.header.created_ms));
     }
 
     /// Everything of a dropped keyspace is dead.
     pub(crate) fn drop_keyspace(&self, keyspace: KeyspaceId) {
-        lock(&self.live).drop_keyspace(keyspace);
+        self.change_live(|live| live.drop_keyspace(keyspace));
     }
 
     /// Takes over what recovery or a merge counted.
     pub(crate) fn set_live(&self, live: Live) {
-        *lock(&self.live) = live;
+        self.change_live(|old| *old = live);
     }
 
     /// Adds what a part of recovery counted.
@@ -433,7 +450,7 @@ impl Segment {
         if more.expires() {
             self.may_expire.store(true, Ordering::Release);
         }
-        lock(&self.live).absorb(more);
+        self.change_live(|live| live.absorb(more));
     }
 
     pub(crate) fn live(&self) -> Live {
@@ -441,20 +458,77 @@ impl Segment {
     }
 
     pub(crate) fn live_bytes(&self) -> u64 {
-        lock(&self.live).bytes()
+        lock(&self.live).live.bytes()
     }
 
     pub(crate) fn live_of(&self, keyspace: KeyspaceId) -> (u64, u64) {
-        lock(&self.live).of(keyspace)
+        lock(&self.live).live.of(keyspace)
     }
 
     pub(crate) fn tombstone_bytes(&self) -> u64 {
-        lock(&self.live).tombstone_bytes
+        lock(&self.live).live.tombstone_bytes
     }
 
     /// About how many live bytes have expired by `now_ms`.
     pub(crate) fn expired_bytes(&self, now_ms: u64) -> u64 {
-        lock(&self.live).expired(now_ms)
+        lock(&self.live).live.expired(now_ms)
+    }
+
+    // ---- the totals
+
+    /// It is in the table now.
+    pub(crate) fn enter(&self, totals: &Arc<Totals>) {
+        let totals = self.totals.get_or_init(|| totals.clone());
+        let mut counted = lock(&self.live);
+        counted.counts = true;
+        totals.shift(Holdings::default(), self.holdings(&counted.live));
+    }
+
+    /// It has left the table.
+    pub(crate) fn leave(&self) {
+        let mut counted = lock(&self.live);
+        if let Some(totals) = self.totals.get().filter(|_| counted.counts) {
+            counted.counts = false;
+            totals.shift(self.holdings(&counted.live), Holdings::default());
+        }
+    }
+
+    fn change_live(&self, change: impl FnOnce(&mut Live)) {
+        let mut counted = lock(&self.live);
+        let before = live_part(&counted.live);
+        change(&mut counted.live);
+        if let Some(totals) = self.totals.get().filter(|_| counted.counts) {
+            totals.shift(before, live_part(&counted.live));
+        }
+    }
+
+    /// The active segment's file or records grew; it is in the table all the while.
+    fn shift_files(&self, file_bytes: u64, record_bytes: u64) {
+        if let Some(totals) = self.totals.get() {
+            let grown = Holdings {
+                file_bytes,
+                record_bytes,
+                ..Holdings::default()
+            };
+            totals.shift(Holdings::default(), grown);
+        }
+    }
+
+    fn in_files(&self) -> Holdings {
+        Holdings {
+            segments: 1,
+            file_bytes: self.file_bytes(),
+            record_bytes: self.record_bytes(),
+            ..Holdings::default()
+        }
+    }
+
+    fn holdings(&self, live: &Live) -> Holdings {
+        Holdings {
+            live_bytes: live.bytes(),
+            tombstone_bytes: live.tombstone_bytes,
+            ..self.in_files()
+        }
     }
 
     /// Bytes of records, whatever their state.
@@ -470,6 +544,14 @@ impl Segment {
     pub(crate) fn file_bytes(&self) -> u64 {
         self.sealed()
             .map_or(self.written(), |sealed| sealed.file_len)
+    }
+}
+
+fn live_part(live: &Live) -> Holdings {
+    Holdings {
+        live_bytes: live.bytes(),
+        tombstone_bytes: live.tombstone_bytes,
+        ..Holdings::default()
     }
 }
 

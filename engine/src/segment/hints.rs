@@ -92,6 +92,7 @@ fn build(
 
 /// Puts `bytes` in place as the hint file of `segment`.
 fn write_file(base: &Base, segment: &Segment, bytes: &[u8]) -> Result<()> {
+    base.admit_spare(wide(bytes.len()))?;
     catalog::replace_file(&*base.disk, &names::hint(segment.header.id), bytes)?;
     base.counters.written_bytes.add(wide(bytes.len()));
     Ok(())

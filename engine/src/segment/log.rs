@@ -10,6 +10,7 @@ use std::io;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use crate::clock::Stopwatch;
 use crate::disk::{DiskFile, How};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mutant::{self, Mutant};
@@ -22,6 +23,7 @@ use crate::segment::names;
 use crate::segment::pins::Pins;
 use crate::segment::sync_gate::SyncGate;
 use crate::segment::writer::Writer;
+use crate::stats::nanos;
 
 /// The set of segments and the one place that appends to it.
 pub(crate) struct Log {
@@ -134,6 +136,7 @@ impl Log {
             let mut writer = self.writer_for_close();
             writer.begin_sync(self)
         };
+        let (watch, synced_before) = (Stopwatch::start(), self.synced_seq());
         for segment in &turn.segments {
             let sealed = segment.sealed().is_some();
             if mutant::is_on(Mutant::SegmentSyncSkipped)
@@ -156,6 +159,9 @@ impl Log {
         }
         self.writer_for_close().end_sync(&turn);
         self.note_synced(turn.seq);
+        self.counters.sync_latency.record(nanos(watch));
+        let group = turn.seq.saturating_sub(synced_before);
+        self.counters.sync_group.record(group);
         turn.tail_error.map_or(Ok(()), Err)
     }
 

@@ -29,5 +29,6 @@ pub(crate) mod scan;
 pub(crate) mod sealed_end;
 pub(crate) mod sync_gate;
 pub(crate) mod table;
+pub(crate) mod totals;
 pub(crate) mod waiters;
 pub(crate) mod writer;

@@ -96,6 +96,17 @@ pub(crate) fn temporary(final_name: &str) -> String {
 }
 
 /// Tells what a directory entry is, by its name alone.
+/// Whether it is a file of a store.
+pub(crate) fn is_ours(name: &str) -> bool {
+    parse(name) != FileName::Foreign
+}
+
+/// Whether it is a file that is still being written.
+pub(crate) fn is_temporary(name: &str) -> bool {
+    parse(name) == FileName::Temporary
+}
+
+/// What a name stands for.
 pub(crate) fn parse(name: &str) -> FileName {
     match name.strip_suffix(TEMPORARY) {
         Some(final_name) => match parse_final(final_name) {

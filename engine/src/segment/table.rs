@@ -9,6 +9,7 @@ use arc_swap::{ArcSwap, Guard};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::segment::data_file::Segment;
+use crate::segment::totals::Totals;
 
 /// A slot fits the 16 bits that a location has for it.
 const SLOTS_MAX: usize = 1 << 16;
@@ -32,6 +33,8 @@ impl Slots {
 /// The current table.
 pub(crate) struct Table {
     current: ArcSwap<Slots>,
+    /// What all of them hold.
+    pub(crate) totals: Arc<Totals>,
     /// Guards changes of `current`, and where to look for the next free slot.
     next: Mutex<u16>,
     /// A leaf lock: segments that left and are still held by snapshots, iterators or values.
@@ -42,6 +45,7 @@ impl Table {
     pub(crate) fn new() -> Table {
         Table {
             current: ArcSwap::from_pointee(Slots::default()),
+            totals: Arc::default(),
             next: Mutex::new(0),
             removed: Mutex::new(Vec::new()),
         }
@@ -75,6 +79,7 @@ impl Table {
             }
         }
         let segment = Arc::new(make(slot)?);
+        segment.enter(&self.totals);
         let at = usize::from(slot);
         if slots.slots.len() <= at {
             slots.slots.resize(at + 1, None);
@@ -98,6 +103,7 @@ impl Table {
                     .is_some_and(|held| held.header.id == segment.header.id)
             {
                 *place = None;
+                segment.leave();
             }
         }
         self.current.store(Arc::new(slots));

@@ -119,6 +119,13 @@ impl Writer {
             active.end + max <= log.segment_bytes.min(active.capacity)
                 || (active.end == wide(RECORDS_START) && active.end + max <= active.capacity)
         };
+        if log.is_capped() && wide(RECORDS_START) + max > log.segment_bytes {
+            return Err(Error::invalid(format!(
+                "under a space cap a record or batch fits a segment: {max} bytes are more than \
+                 the {} of Options::segment_bytes",
+                log.segment_bytes
+            )));
+        }
         if self.active.as_ref().is_some_and(|active| !fits(active)) {
             self.seal(log)?;
         }
@@ -129,7 +136,7 @@ impl Writer {
             .active
             .as_mut()
             .expect("made just now, or there before");
-        active.reserve(max, log.is_lean())?;
+        active.reserve(log, max)?;
         Ok(Room {
             segment: active.segment.clone(),
             offset: active.end,
@@ -405,16 +412,20 @@ impl Writer {
 
 impl Active {
     /// Reserves blocks for `max` bytes more, and some ahead unless space is short.
-    fn reserve(&mut self, max: u64, exactly: bool) -> Result<()> {
+    fn reserve(&mut self, log: &Base, max: u64) -> Result<()> {
         let need = self.end + max;
         if need <= self.reserved {
             return Ok(());
         }
-        let step = match exactly {
+        let step = match log.is_lean() {
             true => 0,
             false => (self.reserved / 2).clamp(RESERVE_STEP_MIN, RESERVE_STEP_MAX),
         };
-        let ahead = (need + step).min(self.capacity.max(need));
+        let mut ahead = (need + step).min(self.capacity.max(need));
+        if log.admit(ahead - self.reserved).is_err() {
+            log.admit(need - self.reserved)?;
+            ahead = need;
+        }
         let result = self.file.reserve(ahead).map(|()| ahead);
         let result = match result {
             Err(e) if is_full(&e) => self.file.reserve(need).map(|()| need),
@@ -423,7 +434,10 @@ impl Active {
         self.reserved = match result {
             Ok(reserved) => reserved,
             // The file system cannot: a full disk then shows at the write itself.
-            Err(e) if e.kind() == std::io::ErrorKind::Unsupported => u64::MAX,
+            Err(e) if e.kind() == std::io::ErrorKind::Unsupported => {
+                // Under a cap each further append is still asked for.
+                if log.is_capped() { ahead } else { u64::MAX }
+            }
             Err(e) => return Err(Error::io("reserve space in", &self.segment.name, e)),
         };
         Ok(())

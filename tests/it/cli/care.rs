@@ -260,3 +260,32 @@ fn quickstart_survives_its_kill_on_a_small_tree() {
     );
     peercask(["quickstart", "--source", "/nowhere/at/all"]).fails_with(5, "/nowhere/at/all");
 }
+
+#[test]
+fn stat_watch_looks_from_outside_at_a_store_in_use_and_leaves_it_alone() {
+    let room = Room::with_records(&FRUIT);
+    let store = Store::open(room.path("store"), Options::default()).expect("the store opens");
+    let before = crate::support::image(&room.path("store"));
+    let text = room.run("stat", &["--watch", "--times", "2"]).ends_with(0);
+    for word in ["on disk", "segments", "growth", "synced seq", "process"] {
+        assert!(text.text().contains(word), "{word}: {}", text.text());
+    }
+    assert!(
+        !text.text().contains('\u{1b}'),
+        "no command for a terminal where there is none"
+    );
+    let looks = room
+        .run("stat", &["--json", "--watch=1", "--times", "2"])
+        .ends_with(0);
+    let looks = looks.json_lines();
+    assert_eq!(looks.len(), 2);
+    assert_eq!(looks[0]["grown_bytes_per_second"], Value::Null);
+    assert_eq!(looks[1]["grown_bytes_per_second"], json!(0.0));
+    assert_eq!(looks[1]["process"], json!(std::process::id()));
+    let sizes = before.iter().filter(|(name, _)| name.starts_with("seg-"));
+    let bytes: usize = sizes.map(|(_, bytes)| bytes.len()).sum();
+    assert_eq!(looks[1]["segment_bytes"], json!(bytes));
+    assert_eq!(crate::support::image(&room.path("store")), before);
+    drop(store);
+    room.run("stat", &["--times", "2"]).ends_with(2);
+}

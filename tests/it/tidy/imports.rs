@@ -35,7 +35,10 @@ const STAIRS: &[(&str, &[&str])] = &[
             "prefix.rs",
         ],
     ),
-    ("shared state", &["handle.rs", "core.rs", "view.rs"]),
+    (
+        "shared state",
+        &["handle.rs", "core.rs", "room.rs", "figures.rs", "view.rs"],
+    ),
     (
         "verbs",
         &[
@@ -49,6 +52,8 @@ const STAIRS: &[(&str, &[&str])] = &[
             "inspect.rs",
             "history.rs",
             "doctor/",
+            "evict.rs",
+            "cap.rs",
         ],
     ),
     (
@@ -82,6 +87,8 @@ const STAIRS: &[(&str, &[&str])] = &[
             "clock.rs",
             "worker.rs",
             "parker.rs",
+            "histogram.rs",
+            "metrics.rs",
             "mutant.rs",
             "sync.rs",
             "segment/format.rs",

@@ -185,15 +185,19 @@ impl State {
         self.changes = others;
     }
 
+    /// What the named files take.
+    pub(crate) fn named_bytes(&self) -> usize {
+        let named: BTreeSet<usize> = self.names.values().copied().collect();
+        let len = |inode: usize| self.inodes.get(inode).map_or(0, |file| file.now.len());
+        named.into_iter().map(len).sum()
+    }
+
     /// Fails if `more` bytes do not fit beside the named files.
     pub(super) fn check_space(&self, more: usize) -> io::Result<()> {
         let Some(capacity) = self.capacity else {
             return Ok(());
         };
-        let named: BTreeSet<usize> = self.names.values().copied().collect();
-        let len = |inode: usize| self.inodes.get(inode).map_or(0, |file| file.now.len());
-        let used: usize = named.into_iter().map(len).sum();
-        if used + more > capacity {
+        if self.named_bytes() + more > capacity {
             Err(io::Error::from(io::ErrorKind::StorageFull))
         } else {
             Ok(())
