@@ -454,7 +454,7 @@ impl Segment {
     }
 
     pub(crate) fn live(&self) -> Live {
-        lock(&self.live).clone()
+        lock(&self.live).live.clone()
     }
 
     pub(crate) fn live_bytes(&self) -> u64 {
