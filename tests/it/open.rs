@@ -7,3 +7,4 @@ mod handles;
 mod limits;
 mod lock;
 mod progress;
+mod quiet;

@@ -2,6 +2,7 @@
 //! The rules themselves are pure functions on (path, text) in `tidy/`, each with a test that it can fail.
 //! Knows nothing of the engine's types. Why the rules exist: ARCHITECTURE.md and CONTRIBUTING.md.
 
+mod crash_table;
 mod doors;
 mod imports;
 mod rules;
@@ -182,6 +183,22 @@ fn the_durability_page_names_only_tests_that_exist() {
     let files = tree();
     let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
     hold(&files, |path, text| rules::named_tests(path, text, &paths));
+}
+
+#[test]
+fn every_crash_check_names_tests_that_exist() {
+    let files = tree();
+    let sources: Vec<&str> = files
+        .iter()
+        .filter(|file| file.path.ends_with(".rs"))
+        .map(|file| file.text.as_str())
+        .collect();
+    let page = files.iter().find(|file| file.path == crash_table::PAGE);
+    let page = page.expect("the page is there");
+    assert_none(&crash_table::check(&page.text, |name| {
+        let function = format!("fn {name}()");
+        sources.iter().any(|text| text.contains(&function))
+    }));
 }
 
 #[test]

@@ -307,7 +307,7 @@ impl Copier<'_> {
         let log = self.merger.log;
         let header = SegmentHeader {
             store_id: log.store_id,
-            id: log.new_segment_id(),
+            id: log.new_segment_id()?,
             salt: log.random_u64()?,
             base_seq: self.base_seq,
             prior_seq: 0,

@@ -364,6 +364,9 @@ fn spaces_of(keyspaces: &[KeyspaceEntry], manifest: &Manifest) -> Spaces {
     spaces
 }
 
+/// No crash leaves a file whose id is so far above those that the manifest knows.
+const ID_JUMP_MAX: u64 = 1 << 32;
+
 /// The high-water marks that the log goes on from.
 struct Numbers {
     next_segment: u64,
@@ -380,14 +383,18 @@ impl Numbers {
         unclean: bool,
     ) -> Numbers {
         let ids = loaded.iter().map(|segment| segment.header.id.0);
-        let highest = ids.fold(listing.highest_segment, u64::max);
+        // A stray file may bear any name: one far beyond all that were given out is not ours, and
+        // must not use up the ids.
+        let ours = |id: &u64| *id <= manifest.next_segment.saturating_add(ID_JUMP_MAX);
+        let listed = Some(listing.highest_segment).filter(ours).unwrap_or(0);
+        let highest = ids.fold(listed, u64::max);
         let times = loaded
             .iter()
             .map(|s| s.header.created_ms.max(s.mark_time_ms));
         let high = end.last_seq.max(manifest.seq_high);
         Numbers {
             next_segment: manifest.next_segment.max(highest.saturating_add(1)),
-            next_seq: high + if unclean { SEQ_JUMP } else { 1 },
+            next_seq: high.saturating_add(if unclean { SEQ_JUMP } else { 1 }),
             time_ms: times.fold(manifest.time_ms, u64::max),
         }
     }

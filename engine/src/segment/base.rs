@@ -156,8 +156,23 @@ impl Base {
     }
 
     /// An id that was never given out before in this directory.
-    pub(crate) fn new_segment_id(&self) -> SegmentId {
-        SegmentId(self.next_segment.fetch_add(1, Ordering::AcqRel))
+    /// An id that no segment of this store had before.
+    ///
+    /// # Errors
+    /// `StorageFull` when there is none left, which takes 2^64 segments or a stray file of that name.
+    pub(crate) fn new_segment_id(&self) -> Result<SegmentId> {
+        let next = |id: u64| id.checked_add(1);
+        let taken = self
+            .next_segment
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
+        taken.map(SegmentId).map_err(|last| {
+            let name = names::segment(SegmentId(last));
+            let what = format!(
+                "no segment id is left after {name}; if that file is not the store's, close the \
+                 store, move it away and open again; else export into a new store"
+            );
+            Error::new(ErrorKind::StorageFull, what)
+        })
     }
 
     pub(crate) fn next_segment(&self) -> u64 {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::disk::{DiskFile, How, write_all_at};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mutant::{self, Mutant};
+use crate::options::BATCH_BYTES_MAX;
 use crate::segment::base::Base;
 use crate::segment::data_file::{Parts, Sealed, Segment};
 use crate::segment::format::{RECORDS_START, wide};
@@ -131,6 +132,11 @@ impl Writer {
         }
         if self.active.is_none() {
             self.create_segment(log, now_ms(), max)?;
+        }
+        // A batch has at most as many members as bytes.
+        if self.next_seq.checked_add(BATCH_BYTES_MAX).is_none() {
+            let what = "the store has used its last seq; export it into a new one";
+            return Err(Error::new(ErrorKind::StorageFull, what));
         }
         let active = self
             .active
@@ -309,7 +315,7 @@ impl Writer {
     fn create_segment(&mut self, log: &Base, now_ms: u64, max: u64) -> Result<()> {
         let header = SegmentHeader {
             store_id: log.store_id,
-            id: log.new_segment_id(),
+            id: log.new_segment_id()?,
             salt: log.random_u64()?,
             base_seq: self.next_seq,
             prior_seq: self.last_seq,
