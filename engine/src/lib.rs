@@ -261,7 +261,9 @@
 //! What is promised after which crash stands in `docs/durability.md`, the bytes on disk in
 //! `docs/format.md`, the shape of the code in `ARCHITECTURE.md`.
 
+mod background;
 mod batch;
+mod begin;
 mod cap;
 mod checkpoint;
 mod clock;
@@ -325,6 +327,7 @@ mod watch;
 mod worker;
 
 pub use batch::Batch;
+pub use begin::Begin;
 pub use clock::{Clock, ClockWarning, ManualClock, SystemClock};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, EventKind, Lagged, Notice};
@@ -348,7 +351,7 @@ pub use stats::{KeyspaceInfo, Stats};
 pub use store::Store;
 pub use swap::Swap;
 pub use ticket::Commit;
-pub use transaction::{Begin, Transaction, TransactionIter};
+pub use transaction::{Transaction, TransactionIter};
 pub use value::{Entry, Value, ValueReader};
 pub use watch::{Next, Watch, WatchOptions};
 

@@ -406,7 +406,8 @@ pub(crate) fn disk_of(dir: &Path, options: &Options) -> Arc<dyn Disk> {
 }
 
 pub(crate) fn no_store(shown: &str) -> Error {
-    let what = format!("there is no store in {shown}, and it is not to be made");
+    let what =
+        format!("there is no store in {shown}, and Options::create does not allow to make one");
     Error::new(ErrorKind::NotFound, what)
 }
 

@@ -6,11 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::future::Future;
 use std::ops::{Bound, RangeBounds};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
@@ -25,7 +22,6 @@ use crate::options::{BATCH_BYTES_MAX, Durability, Write};
 use crate::segment::data_file::Lent;
 use crate::segment::format::NEVER;
 use crate::segment::location::{KeyspaceId, Seq};
-use crate::store::Store;
 use crate::sync::{Mutex, MutexGuard, PoisonError};
 use crate::ticket::Commit;
 use crate::turn::{Footprint, Ticket, Touch};
@@ -73,18 +69,10 @@ struct Written {
 }
 
 /// The right to be the one transaction, or a place in the queue for it.
-struct Turn {
+pub(crate) struct Turn {
     handle: Arc<Handle>,
-    ticket: Ticket,
+    pub(crate) ticket: Ticket,
     began: bool,
-}
-
-/// Waits for the turn without blocking a thread; made by [`Store::begin_async`]. Dropping it gives
-/// up its place.
-#[must_use = "futures do nothing unless polled"]
-pub struct Begin {
-    handle: Arc<Handle>,
-    turn: Option<Turn>,
 }
 
 /// Iterates over what a transaction sees of an ordered keyspace, from both ends: keys and values.
@@ -98,144 +86,8 @@ pub struct TransactionIter<'a> {
     back: Option<usize>,
 }
 
-impl Store {
-    /// Runs `work` in a transaction and commits it with the store's default durability if that
-    /// returns `Ok`; on an error or a panic it is rolled back. Waits for its turn.
-    ///
-    /// ```
-    /// # use peercask::{ErrorKind, KeyspaceOptions, Options, Store};
-    /// # fn main() -> peercask::Result<()> {
-    /// # let dir = tempfile::tempdir().expect("a temporary directory");
-    /// # let store = Store::open(dir.path(), Options::default())?;
-    /// let queue = store.keyspace("queue", KeyspaceOptions::ordered())?;
-    /// let done = store.keyspace("done", KeyspaceOptions::hash())?;
-    /// queue.put("job 1", "dig")?;
-    /// queue.put("job 2", "fill in")?;
-    ///
-    /// // Moves the first job over; two threads never get the same one.
-    /// let job = store.transaction(|tx| {
-    ///     let Some((key, value)) = tx.iter(&queue)?.next().transpose()? else {
-    ///         return Ok(None);
-    ///     };
-    ///     tx.delete(&queue, &key)?;
-    ///     tx.put(&done, &key, &value)?;
-    ///     assert_eq!(tx.get(&done, &key)?.expect("its own write"), b"dig");
-    ///     assert_eq!(done.get(&key)?, None, "others see nothing yet");
-    ///     Ok(Some(key))
-    /// })?;
-    /// assert_eq!(job.expect("there was one"), b"job 1");
-    /// assert_eq!(queue.iter()?.count(), 1);
-    ///
-    /// let conflict = store.transaction(|tx| {
-    ///     tx.get(&queue, "job 2")?;
-    ///     queue.put("job 2", "a plain write meanwhile")?;
-    ///     tx.put(&done, "job 2", "too late")
-    /// });
-    /// assert_eq!(conflict.expect_err("refused").kind(), ErrorKind::Conflict);
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// What `work` returned; else as [`Transaction::commit`]. `InvalidArgument` in a closure that
-    /// is itself run by this method, since it would wait for its own thread.
-    pub fn transaction<T>(&self, work: impl FnOnce(&mut Transaction) -> Result<T>) -> Result<T> {
-        let mut transaction = self.begin()?;
-        self.handle.turns.note_thread();
-        let answer = work(&mut transaction)?;
-        transaction.commit()?;
-        Ok(answer)
-    }
-
-    /// Begins a transaction that the caller keeps; blocks until it has the turn. A thread that
-    /// keeps one and begins another waits for itself: use [`Store::try_begin`] where that can be.
-    ///
-    /// ```
-    /// # use peercask::{KeyspaceOptions, Options, Store};
-    /// # fn main() -> peercask::Result<()> {
-    /// # let dir = tempfile::tempdir().expect("a temporary directory");
-    /// # let store = Store::open(dir.path(), Options::default())?;
-    /// let things = store.keyspace("things", KeyspaceOptions::hash())?;
-    /// let mut tx = store.begin()?;
-    /// tx.put(&things, "a", "1")?;
-    /// drop(tx); // rolled back
-    /// let mut tx = store.begin()?;
-    /// tx.put(&things, "b", "2")?;
-    /// let tx = std::thread::spawn(move || tx.commit());
-    /// tx.join().expect("joined")?;
-    /// assert_eq!((things.get("a")?, things.contains("b")?), (None, true));
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// A transaction is spent by its commit; that it is not used afterwards is seen to when the
-    /// program is compiled:
-    ///
-    /// ```compile_fail,E0382
-    /// # fn test(store: &peercask::Store, things: &peercask::Keyspace) -> peercask::Result<()> {
-    /// let mut tx = store.begin()?;
-    /// tx.commit()?;
-    /// tx.put(things, "a", "1")
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// `Closed`, also if the store is closed while this waits; `InvalidArgument` in the closure of
-    /// [`Store::transaction`].
-    pub fn begin(&self) -> Result<Transaction> {
-        let turn = Turn::ask(&self.handle);
-        self.handle.turns.wait(turn.ticket)?;
-        Transaction::begin(turn)
-    }
-
-    /// Begins a transaction if none is under way; `None` if it would have to wait.
-    ///
-    /// # Errors
-    /// `Closed`.
-    pub fn try_begin(&self) -> Result<Option<Transaction>> {
-        self.handle.log.check_open()?;
-        let Some(ticket) = self.handle.turns.ask_now() else {
-            return Ok(None);
-        };
-        Transaction::begin(Turn::new(&self.handle, ticket)).map(Some)
-    }
-
-    /// A future that begins a transaction when it has the turn; needs no runtime. The place in the
-    /// queue is taken at its first poll.
-    ///
-    /// ```
-    /// # use peercask::{KeyspaceOptions, Options, Store};
-    /// # use std::{future::Future, pin::pin, task::{Context, Poll, Waker}};
-    /// # fn block_on<F: Future>(future: F) -> F::Output {
-    /// #     let mut future = pin!(future);
-    /// #     loop {
-    /// #         let mut context = Context::from_waker(Waker::noop());
-    /// #         if let Poll::Ready(output) = future.as_mut().poll(&mut context) { return output }
-    /// #     }
-    /// # }
-    /// # fn main() -> peercask::Result<()> {
-    /// # let dir = tempfile::tempdir().expect("a temporary directory");
-    /// # let store = Store::open(dir.path(), Options::default())?;
-    /// # let things = store.keyspace("things", KeyspaceOptions::hash())?;
-    /// # block_on(async {
-    /// let mut tx = store.begin_async().await?;
-    /// tx.put(&things, "a", "1")?;
-    /// // .await something else, in whatever thread
-    /// tx.commit()?;
-    /// # peercask::Result::Ok(())
-    /// # })
-    /// # }
-    /// ```
-    pub fn begin_async(&self) -> Begin {
-        Begin {
-            handle: self.handle.clone(),
-            turn: None,
-        }
-    }
-}
-
 impl Transaction {
-    fn begin(mut turn: Turn) -> Result<Transaction> {
+    pub(crate) fn begin(mut turn: Turn) -> Result<Transaction> {
         let core = turn.handle.core();
         let view = View::take(core, || core.turns.touched.begin())?;
         turn.began = true;
@@ -551,11 +403,11 @@ impl fmt::Debug for Transaction {
 }
 
 impl Turn {
-    fn ask(handle: &Arc<Handle>) -> Turn {
+    pub(crate) fn ask(handle: &Arc<Handle>) -> Turn {
         Turn::new(handle, handle.turns.ask())
     }
 
-    fn new(handle: &Arc<Handle>, ticket: Ticket) -> Turn {
+    pub(crate) fn new(handle: &Arc<Handle>, ticket: Ticket) -> Turn {
         Turn {
             handle: handle.clone(),
             ticket,
@@ -570,33 +422,6 @@ impl Drop for Turn {
             self.handle.turns.touched.end();
         }
         self.handle.turns.give_up(self.ticket);
-    }
-}
-
-impl Future for Begin {
-    type Output = Result<Transaction>;
-
-    fn poll(mut self: Pin<&mut Begin>, context: &mut Context<'_>) -> Poll<Result<Transaction>> {
-        let turn = match self.turn.take() {
-            Some(turn) => turn,
-            None => Turn::ask(&self.handle),
-        };
-        match self.handle.turns.poll(turn.ticket, context.waker()) {
-            Poll::Ready(Ok(())) => Poll::Ready(Transaction::begin(turn)),
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => {
-                self.turn = Some(turn);
-                Poll::Pending
-            }
-        }
-    }
-}
-
-impl fmt::Debug for Begin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Begin")
-            .field("waits", &self.turn.is_some())
-            .finish_non_exhaustive()
     }
 }
 

@@ -1,5 +1,9 @@
 //! Deleting by prefix: all keys that start with it and no other, together, at any size; whole or
 //! not at all after a kill, and in snapshots.
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "counts of a test are small"
+)]
 
 use std::thread;
 use std::time::Duration;

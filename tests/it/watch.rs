@@ -226,7 +226,7 @@ fn what_merge_took_is_told_with_the_earliest_seq_that_can_be_had() {
     let mut watch = keyspace
         .watch(WatchOptions::all().after(Seq(60)))
         .expect("held");
-    assert_eq!(drain(&mut watch), [next.clone()]);
+    assert_eq!(drain(&mut watch), std::slice::from_ref(&next));
     // A watch that was reading there ends with the same answer, and can be resumed later on.
     let error = loop {
         match behind.recv() {

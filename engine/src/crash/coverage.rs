@@ -10,7 +10,7 @@ use super::machine;
 use super::program::Run;
 use super::report::Without;
 use super::steps::Workload;
-use super::tour::Subject;
+use super::subject::Subject;
 use super::trace::{Setting, record};
 use crate::disk::sim::{Dice, Operation, mix};
 use crate::disk::site::Site;

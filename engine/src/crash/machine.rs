@@ -138,11 +138,8 @@ impl Machine<'_> {
             Step::MergeFull => store.merge(Merge::Full).map(drop),
             Step::Drop { space } => self.drop_space(&store, *space),
             Step::Reopen => {
-                self.snapshot = None;
                 drop(store);
-                let closed = self.store.take().map_or(Ok(()), Store::close);
-                self.change(History::acknowledge);
-                closed
+                self.close()
             }
             Step::Pass { seconds } => {
                 let time = Duration::from_secs(u64::from(*seconds));
@@ -163,6 +160,13 @@ impl Machine<'_> {
                 self.note_done(store.checkpoint_to(COPY).map(drop), History::end_copy)
             }
         }
+    }
+
+    fn close(&mut self) -> Result<()> {
+        self.snapshot = None;
+        let closed = self.store.take().map_or(Ok(()), Store::close);
+        self.change(History::acknowledge);
+        closed
     }
 
     /// What is `done` makes a change of what may be found.

@@ -47,8 +47,10 @@ mod machine;
 mod open;
 mod program;
 mod report;
+mod runs;
 mod shrink;
 mod steps;
+mod subject;
 #[cfg(test)]
 mod tests;
 mod tour;

@@ -9,7 +9,7 @@ use super::machine;
 use super::program::{Crashed, Outcome, Run};
 use super::report::Violation;
 use super::steps::Workload;
-use super::tour;
+use super::subject;
 use super::trace::{Point, Setting, Trace, record};
 use crate::disk::sim::{Dice, Slots, State};
 
@@ -22,7 +22,7 @@ pub(super) struct Subject<'s, N> {
 /// The same crash with as little lost as still shows it, told.
 pub(super) fn shrunk<N: Clone + Send + 'static>(
     violation: Violation,
-    subject: &tour::Subject<'_, N>,
+    subject: &subject::Subject<'_, N>,
 ) -> Violation {
     let subject_here = Subject {
         program: subject.program,
@@ -46,7 +46,7 @@ pub(super) fn shrunk_workload(violation: Violation, workload: &Workload) -> Viol
         }
     }
     let program = |run: &Run<Arc<History>>| machine::run(&best.1, run);
-    let subject = tour::Subject {
+    let subject = subject::Subject {
         program: &program,
         check: &machine::check,
         note_key: &machine::note_key,
@@ -103,7 +103,7 @@ fn explore_again(case: &Case, workload: &Workload) -> Option<Violation> {
 /// The story and the test of a violation.
 pub(super) fn told<N: Clone + Send + 'static>(
     mut violation: Violation,
-    subject: &tour::Subject<'_, N>,
+    subject: &subject::Subject<'_, N>,
 ) -> Violation {
     let trace = trace_of(&violation.case, subject.program);
     violation.story = story(&violation, &trace);

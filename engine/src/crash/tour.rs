@@ -9,24 +9,17 @@ use super::explorer::Explorer;
 use super::history::History;
 use super::judge::{Bad, Judge, Tally};
 use super::machine;
-use super::program::{Crashed, Outcome, Run};
+use super::program::Run;
 use super::report::{PointReport, Progress, Report, Violation};
 use super::shrink;
 use super::steps::Workload;
+use super::subject::Subject;
 use super::trace::{Setting, Trace, record};
 use crate::clock::Stopwatch;
 use crate::disk::sim::{Dice, Failure, Fault, Operation, Slots, mix};
 
 /// Points of the first run that the report keeps.
 const TIMELINE_MAX: usize = 4_096;
-
-/// A program with its check, and the steps if it is a built-in workload.
-pub(super) struct Subject<'s, N> {
-    pub(super) program: &'s dyn Fn(&Run<N>) -> Outcome,
-    pub(super) check: &'s dyn Fn(&Crashed<'_, N>) -> Outcome,
-    pub(super) note_key: &'s dyn Fn(&[N]) -> u64,
-    pub(super) workload: Option<Workload>,
-}
 
 /// One exploration under way.
 pub(super) struct Tour<'e, 'a> {

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Script;
+use super::script::Script;
 use crate::crash::{Failure, Fault, Operation, SimDisk};
 use crate::error::Result;
 use crate::keyspace::Keyspace;

@@ -5,11 +5,13 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use super::Script;
+use super::script::Script;
 use crate::crash::SimDisk;
 use crate::error::{ErrorKind, Result};
 use crate::merge::Merge;
 use crate::options::{Durability, KeyspaceOptions, Missing, Options, Write};
+use crate::segment::location::SegmentId;
+use crate::segment::names::{self, ManifestCopy};
 use crate::store::Store;
 
 /// A value carries its key and is filled with a byte of it, so that any other is recognised.
@@ -162,9 +164,14 @@ fn damage(script: &mut Script<'_>, files: &mut BTreeMap<String, Vec<u8>>) {
         _ => {
             let moved = files.remove(&name).unwrap_or_default();
             let id = script.byte() % 12;
-            let kinds = ["seg-%.cask", "hint-%.cask", "seg-%.cask.tmp", "theirs-%"];
-            let kind = kinds[script.below(kinds.len())];
-            files.insert(kind.replace('%', &format!("{id:016x}")), moved);
+            let id = SegmentId(u64::from(id));
+            let name = match script.byte() % 4 {
+                0 => names::segment(id),
+                1 => names::hint(id),
+                2 => names::temporary(&names::segment(id)),
+                _ => "theirs".to_owned(),
+            };
+            files.insert(name, moved);
         }
     }
 }
@@ -200,13 +207,14 @@ pub fn fuzz_recovery(bytes: &[u8]) {
     let mut files: BTreeMap<String, Vec<u8>> = base.into_iter().flatten().cloned().collect();
     if files.is_empty() {
         // A directory of the fuzzer's own, under names that mean something to a store.
+        let one = SegmentId(1);
         for name in [
-            "manifest-a",
-            "seg-0000000000000001.cask",
-            "hint-0000000000000001.cask",
+            names::manifest(ManifestCopy::A).to_owned(),
+            names::segment(one),
+            names::hint(one),
         ] {
             let len = script.below(2_048);
-            files.insert(name.to_owned(), script.take(len).to_vec());
+            files.insert(name, script.take(len).to_vec());
         }
     }
     for _ in 0..8 {

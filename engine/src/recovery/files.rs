@@ -199,6 +199,10 @@ fn note_harmless(
     }
 }
 
+/// No crash leaves a file whose id is so far above those that the manifest knows: a stray file may
+/// bear any name.
+pub(super) const ID_JUMP_MAX: u64 = 1 << 32;
+
 /// A segment that the manifest does not name: one that was begun later, or a leftover.
 fn unlisted(
     disk: &dyn Disk,
@@ -207,6 +211,11 @@ fn unlisted(
     report: &mut RecoveryReport,
 ) -> Result<Option<Source>> {
     let name = names::segment(id);
+    if id.0 > manifest.next_segment.saturating_add(ID_JUMP_MAX) {
+        tracing::warn!(file = name, "left alone: no id of this store");
+        report.foreign_files.push(name);
+        return Ok(None);
+    }
     let (start, len) = read_start(disk, &name)?;
     match SegmentHeader::decode_file_start(&start) {
         // One good copy is all it takes; of a segment just begun a crash may leave no more.
@@ -215,6 +224,11 @@ fn unlisted(
             let younger = id.0 >= manifest.next_segment;
             if ours && !younger && !holds_records(disk, &name)? {
                 // A segment that was given up before its first record.
+                return Ok(None);
+            }
+            let stale = header.store_id == manifest.store_id && header.id != id;
+            if stale && younger && len <= RECORDS_START as u64 {
+                // Begun, and the header lost: what lies in its place was another segment's.
                 return Ok(None);
             }
             if !ours || (header.kind == SegmentKind::User && !younger) {

@@ -259,6 +259,7 @@ fn build(
     let segments = load::into_table(disk, &table, loaded, only_reads)?;
     let follower = follower_of(&segments, &tails, end.last_seq);
     report.segments = segments.len() as u64;
+    let make_spaces = || spaces_of(&keyspaces, &manifest);
     let filling = image::Filling {
         disk: &**disk,
         manifest: &manifest,
@@ -266,28 +267,22 @@ fn build(
         table: &table,
         last_seq: end.last_seq,
         threads: options.threads(),
-        make_spaces: &|| spaces_of(&keyspaces, &manifest),
+        make_spaces: &make_spaces,
     };
     let spaces = filling.run(image.as_ref(), segments, report)?;
     report.last_seq = end.last_seq;
     report.synced_seq = end.synced_seq;
     report.clean = !report.created && !*must_write && report.damage.is_empty();
 
-    let base = Base::new(BaseStart {
-        disk: disk.clone(),
+    let start = Start {
         table,
-        store_id: manifest.store_id,
-        secret: manifest.secret,
         keyspaces: keyspaces.clone(),
         next_segment: numbers.next_segment,
-        // All that is left of the log was synced by the repair, or was before.
         synced_seq: end.last_seq,
         image: report.image_generation,
-        segment_bytes: options.segment_bytes,
-        buffer_bytes: options.buffer_bytes,
-        reserve_bytes: options.reserve_bytes,
         only_reads,
-    });
+    };
+    let base = base_of(disk, options, &manifest, start);
     let catalog = catalog_of(&manifest, keyspaces, empty);
     *must_write |= report.created;
     let recovered = Recovered {
@@ -297,6 +292,34 @@ fn build(
         report: RecoveryReport::default(),
     };
     Ok((recovered, follower))
+}
+
+/// What recovery found that the log starts from.
+struct Start {
+    table: Table,
+    keyspaces: Vec<KeyspaceEntry>,
+    next_segment: u64,
+    /// All that is left of the log was synced by the repair, or was before.
+    synced_seq: u64,
+    image: u64,
+    only_reads: bool,
+}
+
+fn base_of(disk: &Arc<dyn Disk>, options: &Options, manifest: &Manifest, start: Start) -> Base {
+    Base::new(BaseStart {
+        disk: disk.clone(),
+        table: start.table,
+        store_id: manifest.store_id,
+        secret: manifest.secret,
+        keyspaces: start.keyspaces,
+        next_segment: start.next_segment,
+        synced_seq: start.synced_seq,
+        image: start.image,
+        segment_bytes: options.segment_bytes,
+        buffer_bytes: options.buffer_bytes,
+        reserve_bytes: options.reserve_bytes,
+        only_reads: start.only_reads,
+    })
 }
 
 /// Hints for the segments that have none, of which only the end is known by now.
@@ -364,9 +387,6 @@ fn spaces_of(keyspaces: &[KeyspaceEntry], manifest: &Manifest) -> Spaces {
     spaces
 }
 
-/// No crash leaves a file whose id is so far above those that the manifest knows.
-const ID_JUMP_MAX: u64 = 1 << 32;
-
 /// The high-water marks that the log goes on from.
 struct Numbers {
     next_segment: u64,
@@ -385,7 +405,7 @@ impl Numbers {
         let ids = loaded.iter().map(|segment| segment.header.id.0);
         // A stray file may bear any name: one far beyond all that were given out is not ours, and
         // must not use up the ids.
-        let ours = |id: &u64| *id <= manifest.next_segment.saturating_add(ID_JUMP_MAX);
+        let ours = |id: &u64| *id <= manifest.next_segment.saturating_add(files::ID_JUMP_MAX);
         let listed = Some(listing.highest_segment).filter(ours).unwrap_or(0);
         let highest = ids.fold(listed, u64::max);
         let times = loaded

@@ -109,7 +109,7 @@ mod tests {
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(step | 1);
             let pick = random >> 40;
-            let name = ["a", "b"][usize::from(pick % 7 == 0)];
+            let name = ["a", "b"][usize::from(pick.is_multiple_of(7))];
             let space = store
                 .keyspace(name, KeyspaceOptions::hash())
                 .expect("there");

@@ -175,7 +175,6 @@ fn helper_of_a_child() {
     }
 }
 
-#[expect(clippy::explicit_write, reason = "it must not wait in a buffer")]
 fn say(line: &str) {
     writeln!(std::io::stdout(), "\n{line}").expect("the parent listens");
 }

@@ -59,7 +59,6 @@ fn on_a_full_disk_stores_fail_truly_deletes_go_on_and_stores_resume() {
 
 /// Not a test of its own: runs on a file system of three megabytes.
 #[test]
-#[expect(clippy::print_stdout, reason = "the parent reads it")]
 fn helper_fills_the_disk() {
     let Some(root) = std::env::var_os(DIR).map(PathBuf::from) else {
         return;

@@ -23,6 +23,15 @@ fn a_checkpoint_is_made_brought_up_to_date_and_restored() {
     assert!(text.text().contains("2 linked"), "{}", text.text());
     let get = [OsStr::new("get"), back.as_os_str(), OsStr::new("date")];
     assert_eq!(peercask(get).ends_with(0).out, b"brown");
+    // Read, it is still the checkpoint; written to, it lives a life of its own.
+    peercask(restore).ends_with(0);
+    let put = [
+        OsStr::new("put"),
+        back.as_os_str(),
+        OsStr::new("elder"),
+        OsStr::new("black"),
+    ];
+    peercask(put).ends_with(0);
     peercask(restore).fails_with(2, "a store of its own");
     let there = room.path("store");
     room.run("checkpoint", &[there.to_str().expect("text")])

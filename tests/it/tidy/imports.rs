@@ -31,13 +31,21 @@ const STAIRS: &[(&str, &[&str])] = &[
             "snapshot.rs",
             "watch.rs",
             "event.rs",
+            "begin.rs",
             "transaction.rs",
             "prefix.rs",
         ],
     ),
     (
         "shared state",
-        &["handle.rs", "core.rs", "room.rs", "figures.rs", "view.rs"],
+        &[
+            "handle.rs",
+            "background.rs",
+            "core.rs",
+            "room.rs",
+            "figures.rs",
+            "view.rs",
+        ],
     ),
     (
         "verbs",

@@ -9,6 +9,22 @@ use crate::mutant::{self, Mutant};
 /// How many states it may take.
 const STATES_MAX: u64 = 40_000;
 
+/// Short lives over long ones, and merges of some segments but not of others.
+const SHORT_LIVES: [&str; 12] = [
+    "p0.0.700d",
+    "p0.1.600d",
+    "p0.0.20t5d",
+    "p0.1.30t9d",
+    "p0.2.500d",
+    "r",
+    "r",
+    "w7",
+    "w9",
+    "m",
+    "m",
+    "W",
+];
+
 /// One of five kinds of runs: how many states it took, and whether it noticed something.
 fn run(number: u64) -> (u64, bool) {
     let failing = |text: &str, fault: Fault, samples| {
@@ -41,24 +57,11 @@ fn run(number: u64) -> (u64, bool) {
                 4,
             )
         }
-        // Short lives over long ones, and merges of some segments but not of others.
         2 => {
             let mut dice = Dice::new(number);
-            let menu = [
-                "p0.0.700d",
-                "p0.1.600d",
-                "p0.0.20t5d",
-                "p0.1.30t9d",
-                "p0.2.500d",
-                "r",
-                "r",
-                "w7",
-                "w9",
-                "m",
-                "m",
-                "W",
-            ];
-            let steps: Vec<&str> = (0..16).map(|_| menu[dice.below(menu.len())]).collect();
+            let steps: Vec<&str> = (0..16)
+                .map(|_| SHORT_LIVES[dice.below(SHORT_LIVES.len())])
+                .collect();
             let workload: Workload = steps.join(",").parse().expect("steps");
             let trial = Trial {
                 workload: &workload,

@@ -29,7 +29,15 @@ const CALLS: [&str; 9] = [
 ];
 
 /// Lines that nothing here can reach, with the reason.
-const ELSEWHERE: [(&str, &str); 3] = [
+const ELSEWHERE: [(&str, &str); 5] = [
+    (
+        "repair.rs",
+        "writes a new store, marked unfinished until whole: tests/it/damage/salvage.rs",
+    ),
+    (
+        "segment/base.rs",
+        "gives the reserve back at a space cap: looked at after every call in room.rs",
+    ),
     (
         "recovery/repair.rs",
         "copies a torn file that somebody linked: tests/it/torn.rs",
@@ -237,7 +245,10 @@ fn every_sync_is_needed() {
         );
         let there = whole.sites.get(&(*site, *operation));
         let also = there.and_then(|found| found.without.as_ref());
-        if without.bad + also.map_or(0, |without| without.bad) == 0 {
+        // A cache: torn, it is known by its checksum and the hints are read. The sync only makes
+        // the next open fast after a power cut too.
+        let cache = site.to_string().starts_with("image.rs");
+        if !cache && without.bad + also.map_or(0, |without| without.bad) == 0 {
             useless.push(format!("{site} {operation}"));
         }
     }

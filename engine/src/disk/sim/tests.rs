@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::disk::write_all_at;
+use crate::disk::{Disk, DiskFile, How};
 
 fn file_with(disk: &SimDisk, name: &str, bytes: &[u8]) -> Arc<dyn DiskFile> {
     let disk: &dyn Disk = disk;
