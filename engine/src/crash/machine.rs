@@ -142,8 +142,7 @@ impl Machine<'_> {
                 self.close()
             }
             Step::Pass { seconds } => {
-                let time = Duration::from_secs(u64::from(*seconds));
-                self.run.disk().clock().advance(time);
+                self.pass(*seconds);
                 Ok(())
             }
             Step::Flush => {
@@ -160,6 +159,11 @@ impl Machine<'_> {
                 self.note_done(store.checkpoint_to(COPY).map(drop), History::end_copy)
             }
         }
+    }
+
+    fn pass(&self, seconds: u32) {
+        let time = Duration::from_secs(u64::from(seconds));
+        self.run.disk().clock().advance(time);
     }
 
     fn close(&mut self) -> Result<()> {

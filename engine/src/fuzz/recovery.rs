@@ -163,16 +163,19 @@ fn damage(script: &mut Script<'_>, files: &mut BTreeMap<String, Vec<u8>>) {
         }
         _ => {
             let moved = files.remove(&name).unwrap_or_default();
-            let id = script.byte() % 12;
-            let id = SegmentId(u64::from(id));
-            let name = match script.byte() % 4 {
-                0 => names::segment(id),
-                1 => names::hint(id),
-                2 => names::temporary(&names::segment(id)),
-                _ => "theirs".to_owned(),
-            };
-            files.insert(name, moved);
+            files.insert(a_name(script), moved);
         }
+    }
+}
+
+/// A name that means something to a store, or one that does not.
+fn a_name(script: &mut Script<'_>) -> String {
+    let id = SegmentId(u64::from(script.byte() % 12));
+    match script.byte() % 4 {
+        0 => names::segment(id),
+        1 => names::hint(id),
+        2 => names::temporary(&names::segment(id)),
+        _ => "theirs".to_owned(),
     }
 }
 

@@ -228,11 +228,7 @@ fn build(
     let sources = files::choose(&**disk, &manifest, listing, options, report)?;
     let settled =
         !only_reads && files::remove_leftovers(&**disk, &manifest, listing, &sources, report)?;
-    // A reader cannot tell a whole image from one that is being replaced; a checkpoint has none.
-    let image = match only_reads || listing.is_checkpoint {
-        true => None,
-        false => image::choose(&**disk, &manifest, listing, &sources, report)?,
-    };
+    let image = image_for(&**disk, &manifest, listing, &sources, only_reads, report)?;
     let is_covered = |source: &files::Source| image.as_ref().is_some_and(|i| i.covers(source));
     let mut loaded = load::all(
         &**disk,
@@ -246,10 +242,7 @@ fn build(
     let end = tail::find_end(&manifest, &mut loaded, report);
     let unclean = is_unclean(&manifest, &loaded) || listing.is_checkpoint;
     *must_write |= unclean || report.manifest_rebuilt || settled;
-    let empty = match only_reads {
-        true => repair::leave_out_empty(&mut loaded),
-        false => repair::end_of_log(&**disk, &mut loaded, report)?,
-    };
+    let empty = without_empty(&**disk, &mut loaded, only_reads, report)?;
     build_hints(&**disk, &manifest, &mut loaded)?;
 
     let keyspaces = rebuild::with_unknown_keyspaces(&manifest, &loaded, report);
@@ -292,6 +285,35 @@ fn build(
         report: RecoveryReport::default(),
     };
     Ok((recovered, follower))
+}
+
+/// The keydir image to begin with. A reader cannot tell a whole one from one that is being
+/// replaced; a checkpoint has none.
+fn image_for(
+    disk: &dyn Disk,
+    manifest: &Manifest,
+    listing: &files::Listing,
+    sources: &[files::Source],
+    only_reads: bool,
+    report: &mut RecoveryReport,
+) -> Result<Option<image::Usable>> {
+    if only_reads || listing.is_checkpoint {
+        return Ok(None);
+    }
+    image::choose(disk, manifest, listing, sources, report)
+}
+
+/// Repairs the log's end, or looks past it; which segments held nothing.
+fn without_empty(
+    disk: &dyn Disk,
+    loaded: &mut Vec<load::Loaded>,
+    only_reads: bool,
+    report: &RecoveryReport,
+) -> Result<Vec<SegmentId>> {
+    match only_reads {
+        true => Ok(repair::leave_out_empty(loaded)),
+        false => repair::end_of_log(disk, loaded, report),
+    }
 }
 
 /// What recovery found that the log starts from.
