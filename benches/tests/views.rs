@@ -25,7 +25,7 @@ fn held() -> isize {
 
 fn key(n: u32) -> [u8; KEY_LEN] {
     let mut key = [b'k'; KEY_LEN];
-    key[..4].copy_from_slice(&n.wrapping_mul(0x9E37_79B9).to_be_bytes());
+    key[..4].copy_from_slice(&n.wrapping_mul(0x9E37_79B9).to_le_bytes());
     key
 }
 
@@ -52,7 +52,6 @@ fn per_key(bytes: isize) -> f64 {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "the figures are what it is for")]
 fn views_cost_what_changes_and_nothing_when_they_are_gone() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let options = Options::default().background(false).reserve_bytes(0);
