@@ -49,8 +49,13 @@ fn open(disk: &SimDisk) -> Result<Store> {
 fn check(body: impl Fn() + Send + Sync + Clone + 'static) {
     let runs = std::env::var("PEERCASK_SCHEDULES").ok();
     let runs = runs.and_then(|n| n.parse().ok()).unwrap_or(150);
-    shuttle::check_random(body.clone(), runs);
-    shuttle::check_pct(body, runs, 3);
+    let mut config = shuttle::Config::new();
+    // Recovery goes deeper than the small stacks that are the default.
+    config.stack_size = 4 << 20;
+    let random = shuttle::scheduler::RandomScheduler::new(runs);
+    shuttle::Runner::new(random, config.clone()).run(body.clone());
+    let pct = shuttle::scheduler::PctScheduler::new(3, runs);
+    shuttle::Runner::new(pct, config).run(body);
 }
 
 fn value(version: u64) -> Vec<u8> {

@@ -28,8 +28,8 @@ use crate::turn::{Footprint, Ticket, Touch};
 use crate::value::Value;
 use crate::view::View;
 
-/// Reads and writes that take effect together or not at all; made by [`Store::transaction`],
-/// [`Store::begin`] and their kin.
+/// Reads and writes that take effect together or not at all; made by [`Store::transaction`](crate::Store::transaction),
+/// [`Store::begin`](crate::Store::begin) and their kin.
 ///
 /// - Its reads are of the moment at which it began, with its own writes on top; other readers see
 ///   nothing of it before the commit, and then all of it.

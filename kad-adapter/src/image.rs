@@ -117,7 +117,7 @@ fn write_table(sink: &mut Sink, state: &State, which: Which) -> io::Result<()> {
     let quarantined = table.quarantined_slots();
     sink.put(&table.len().to_le_bytes())?;
     sink.put(&(quarantined.len() as u64).to_le_bytes())?;
-    for (_, slot) in table.from_prefix(0) {
+    for (_, slot) in table.at_prefix(0) {
         let entry = table.entry(slot);
         let published_s = table
             .due

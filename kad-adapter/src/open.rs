@@ -396,7 +396,7 @@ fn look(entry: &peercask::Entry, which: Which, view: View) -> Look {
 
 /// Publishing times; what has none is due at once.
 fn walk_published(space: &Keyspace, table: &mut Table) -> Result<()> {
-    let slots: Vec<u32> = table.from_prefix(0).map(|(_, slot)| slot).collect();
+    let slots: Vec<u32> = table.at_prefix(0).map(|(_, slot)| slot).collect();
     let mut times = Vec::new();
     for entry in space.walk() {
         let entry = match entry {
@@ -424,7 +424,7 @@ fn walk_published(space: &Keyspace, table: &mut Table) -> Result<()> {
 
 fn peers_of(provides: &Table) -> PeerCounts {
     let tags = provides
-        .from_prefix(0)
+        .at_prefix(0)
         .map(|(_, slot)| provides.entry(slot).tag)
         .collect();
     PeerCounts::build(tags)

@@ -286,7 +286,7 @@ impl Shared {
         let state = self.lock();
         let mut slots = Vec::new();
         let mut last = None;
-        for (prefix, slot) in state.table(which).from_prefix(from) {
+        for (prefix, slot) in state.table(which).at_prefix(from) {
             if slots.len() >= SLICE_LEN && last != Some(prefix) {
                 return (slots, Some(prefix));
             }

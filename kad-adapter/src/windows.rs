@@ -155,7 +155,7 @@ fn gather(
     let mut sources: Vec<_> = walked
         .tables()
         .iter()
-        .map(|which| (*which, state.table(*which).from_prefix(from).peekable()))
+        .map(|which| (*which, state.table(*which).at_prefix(from).peekable()))
         .collect();
     let mut slots = Vec::new();
     let mut last = None;

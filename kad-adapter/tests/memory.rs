@@ -40,11 +40,7 @@ fn provider(number: u64, now: std::time::Instant) -> ProviderRecord {
 }
 
 #[test]
-#[expect(
-    clippy::print_stderr,
-    clippy::cast_precision_loss,
-    reason = "a measurement"
-)]
+#[expect(clippy::cast_precision_loss, reason = "a measurement")]
 fn a_provider_record_takes_at_most_a_hundred_bytes_and_no_call_moves_the_index() {
     const RECORDS: u64 = 200_000;
     let dir = tempfile::tempdir().expect("a directory");
@@ -56,11 +52,11 @@ fn a_provider_record_takes_at_most_a_hundred_bytes_and_no_call_moves_the_index()
     let mut store = PersistentStore::open(dir.path(), local, options).expect("opened");
     let handle = store.handle();
     let now = std::time::Instant::now();
-    let region = Region::new(&GLOBAL);
+    let region = Region::new(GLOBAL);
     let mut largest = 0;
     for number in 0..RECORDS {
         let record = provider(number, now);
-        let call = Region::new(&GLOBAL);
+        let call = Region::new(GLOBAL);
         store.add_provider(record).expect("added");
         largest = largest.max(call.change().bytes_allocated);
         if number % 2_000 == 0 {

@@ -27,8 +27,8 @@ pub struct Examination {
     pub in_use: bool,
     /// The store was closed, and every segment is sealed.
     pub clean: bool,
-    /// Why open refuses as things are, with [`Missing::Refuse`]; the rest then tells what is left
-    /// with [`Missing::Accept`].
+    /// Why open refuses as things are, with [`Missing::Refuse`](crate::Missing::Refuse); the rest then tells what is left
+    /// with [`Missing::Accept`](crate::Missing::Accept).
     pub refused: Option<String>,
     /// The id that all files of the store carry.
     pub store_id: [u8; 16],

@@ -7,6 +7,7 @@ use libp2p_kad::store::{MemoryStore, RecordStore, Result};
 use libp2p_kad::{ProviderRecord, Record, RecordKey};
 use peercask_kad::PersistentStore;
 
+#[allow(clippy::large_enum_variant, reason = "there is one for a whole run")]
 pub enum AnyStore {
     Memory(MemoryStore),
     Disk(PersistentStore),

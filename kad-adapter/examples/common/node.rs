@@ -278,6 +278,7 @@ impl Running {
         job.took.sort_unstable();
         let at = |share: f64| {
             let last = job.took.len().saturating_sub(1);
+            #[allow(clippy::cast_possible_truncation, reason = "an index of a short list")]
             let index = (last as f64 * share).round() as usize;
             job.took.get(index).map_or(0, Duration::as_micros)
         };

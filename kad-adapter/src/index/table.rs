@@ -98,7 +98,7 @@ impl Table {
     }
 
     /// Slots in the order of the keyspace, from a prefix on.
-    pub(crate) fn from_prefix(&self, prefix: u64) -> impl Iterator<Item = (u64, u32)> + '_ {
+    pub(crate) fn at_prefix(&self, prefix: u64) -> impl Iterator<Item = (u64, u32)> + '_ {
         self.by_key
             .range(by_key(prefix, 0)..)
             .map(|[high, low, slot]| (u64::from(*high) << 32 | u64::from(*low), *slot))
@@ -256,7 +256,7 @@ mod tests {
             table.insert(entry(prefix, tag, 0));
         }
         assert_eq!((table.len(), table.keys()), (4, 3));
-        let order: Vec<u64> = table.from_prefix(4).map(|(prefix, _)| prefix).collect();
+        let order: Vec<u64> = table.at_prefix(4).map(|(prefix, _)| prefix).collect();
         assert_eq!(order, [7, 9 << 40, 9 << 40]);
         let slot = table.find(9 << 40, 2).expect("there");
         table.remove(slot, SlotState::Free);

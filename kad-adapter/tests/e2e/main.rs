@@ -3,7 +3,6 @@
 //!
 //! `cargo test -p peercask-kad --test e2e` runs them small; with `PEERCASK_KAD_E2E=full` with a
 //! thousand records each.
-#![expect(clippy::print_stderr, reason = "tests say what they measured")]
 
 #[path = "../../examples/common/mod.rs"]
 mod common;

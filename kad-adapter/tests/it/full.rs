@@ -25,7 +25,6 @@ fn unshared(place: &std::path::Path) -> Command {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn on_a_full_disk_it_refuses_reads_on_shows_red_and_recovers_by_itself() {
     let place = dir();
     let can = unshared(place.path()).arg("true").status();

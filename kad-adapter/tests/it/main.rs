@@ -1,10 +1,6 @@
 //! The tests of the record store, one binary. The crate's documentation maps the items of the
 //! checklist to the tests in here.
-#![expect(
-    clippy::disallowed_methods,
-    clippy::cast_possible_truncation,
-    reason = "tests"
-)]
+#![expect(clippy::cast_possible_truncation, reason = "tests")]
 
 #[path = "../../examples/common/mod.rs"]
 mod common;

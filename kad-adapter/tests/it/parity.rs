@@ -52,7 +52,7 @@ fn a_provider_that_was_added_is_there_until_it_is_removed() {
         let record = any_provider(&mut rng);
         store.add_provider(record.clone()).expect("added");
         let found = store.providers(&record.key);
-        assert_eq!(found, [record.clone()]);
+        assert_eq!(found, std::slice::from_ref(&record));
         assert_eq!(found[0].addresses, record.addresses);
         assert_eq!(found[0].expires, record.expires);
         store.remove_provider(&record.key, &record.provider);

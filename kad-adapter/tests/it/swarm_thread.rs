@@ -54,7 +54,6 @@ fn without_background_threads_no_call_syncs_merges_or_walks() {
 /// The same seen from the kernel: nothing but reads, writes and what makes a new segment.
 #[test]
 #[cfg(target_os = "linux")]
-#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn the_kernel_sees_no_sync_rename_unlink_or_directory_read_from_the_swarms_thread() {
     use std::process::Command;
 
