@@ -257,10 +257,11 @@ impl SimDisk {
             state.did(call, self.shared.clock.wall_ms());
             (answer, hooked.then(|| state.clone()))
         };
-        if let Some(after) = after
-            && let Some(hook) = &mut *hold(&self.shared.hook)
-        {
+        // Out of its place while it runs: it may use this disk itself, as a reader beside does.
+        let hook = after.and_then(|after| Some((hold(&self.shared.hook).take()?, after)));
+        if let Some((mut hook, after)) = hook {
             hook(&after);
+            hold(&self.shared.hook).get_or_insert(hook);
         }
         match fault {
             Some((failure, _)) => Err(failure.error()),
