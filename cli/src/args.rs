@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use peercask::{Durability, IndexKind};
+use peercask_bench::args::BenchArgs;
+use peercask_bench::child;
 
 use crate::bytes_arg::BYTES_HELP;
 #[cfg(unix)]
@@ -62,6 +64,11 @@ pub(crate) enum Command {
     /// The child that `crash --process` kills
     #[command(hide = true)]
     CrashChild(crash::process::child::ChildArgs),
+    /// Measure this machine: the engine beside floors that no such store can beat
+    Bench(BenchArgs),
+    /// The child that measures one workload
+    #[command(hide = true)]
+    BenchChild(child::ChildArgs),
     /// Save all that can be read of a damaged store into a new one
     Repair(repair::RepairArgs),
     /// Rewrite live records and give dead bytes back

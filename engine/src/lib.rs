@@ -298,6 +298,9 @@ mod memory;
 mod merge;
 #[cfg(feature = "metrics")]
 mod metrics;
+#[cfg(feature = "micro")]
+#[doc(hidden)]
+pub mod micro;
 #[cfg(all(test, feature = "loom"))]
 mod models;
 mod mutant;

@@ -3,6 +3,7 @@
 //!
 //! The command lives in another package, so its binary is built here, once, beside this test binary.
 
+mod bench;
 mod care;
 mod copies;
 mod crash;

@@ -4,6 +4,7 @@ use crate::args::Command;
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
 
+pub(crate) mod bench;
 pub(crate) mod checkpoint;
 pub(crate) mod crash;
 pub(crate) mod del;
@@ -38,6 +39,8 @@ pub(crate) fn run(command: Command, output: &mut Output) -> Result<Exit, Failure
         Command::Stat(args) => stat::run(&args, output),
         Command::Verify(args) => verify::run(&args, output),
         Command::Doctor(args) => doctor::run(&args, output),
+        Command::Bench(args) => bench::run(&args, output),
+        Command::BenchChild(args) => bench::child(&args),
         Command::Crash(args) => crash::run(&args, output),
         Command::CrashChild(args) => crash::process::child::run(&args, output),
         Command::Repair(args) => repair::run(&args, output),

@@ -73,9 +73,9 @@ fn every_command_is_on_the_page_and_every_option_of_the_page_exists() {
 }
 
 #[test]
-fn every_option_of_crash_and_doctor_is_on_the_page() {
+fn every_option_of_bench_crash_and_doctor_is_on_the_page() {
     let page = options(&page());
-    for command in ["crash", "doctor"] {
+    for command in ["bench", "crash", "doctor"] {
         let help = peercask([command, "--help"]).ends_with(0);
         let missing: Vec<String> = options(help.text()).difference(&page).cloned().collect();
         assert!(

@@ -14,7 +14,14 @@ pub(super) const ENGINE: &str = "engine/src/";
 const STAIRS: &[(&str, &[&str])] = &[
     (
         "face",
-        &["lib.rs", "crash/", "fuzz/", "schedules.rs", "models.rs"],
+        &[
+            "lib.rs",
+            "crash/",
+            "fuzz/",
+            "micro.rs",
+            "schedules.rs",
+            "models.rs",
+        ],
     ),
     (
         "handles",

@@ -1,0 +1,70 @@
+//! What a key costs in memory while keys come, and how long the longest put takes meanwhile: growth
+//! of the index, rotation, images and what else the store does in the background included.
+
+use super::{Context, FILL};
+use crate::Outcome;
+use crate::line::Line;
+use crate::load::Order;
+use crate::measure::{self, Measured};
+use crate::memory::{self, PerKey};
+use crate::process::Usage;
+
+/// Memory is looked at so many times a doubling.
+const LOOKS: u64 = 64;
+/// Below so many keys fixed costs are more than the entries.
+const KEYS_MIN: u64 = 20_000;
+/// Puts that fill the store's buffers once, before the first key counts.
+const WARM: u64 = 10_000;
+
+pub(super) fn run(context: &Context<'_>) -> Outcome<Vec<Line>> {
+    let (load, pool) = (context.load, context.load.pool());
+    let order = Order::new(load.n, FILL);
+    let durability = context.entry.weakest();
+    let store = context.open("store")?;
+    let mut key = Vec::new();
+    let pair = |i| {
+        let mut key = Vec::new();
+        load.key(i, &mut key);
+        (key, pool.value(i, 0).to_vec())
+    };
+    // Buffers of the store, which come once, are there before the first key counts.
+    store.warm(&(0..WARM.min(load.n)).map(pair).collect::<Vec<_>>())?;
+    let mut puts = Measured::empty()?;
+    let mut nap_line = context.line_of("floor-idle", context.workload);
+    let (usage, held) = (Usage::now(), memory::held().unwrap_or(0));
+    let mut per_key = PerKey::from(held, 0);
+    let ((), naps) = measure::beside_idle(|| {
+        let start = std::time::Instant::now();
+        let (mut last, mut next_look) = (start, KEYS_MIN.min(load.n / 2).max(1));
+        for i in 0..load.n {
+            let number = order.at(i);
+            load.key(number, &mut key);
+            store.put(&key, pool.value(number, 0), durability)?;
+            let now = std::time::Instant::now();
+            puts.record(now - last);
+            last = now;
+            if i == next_look {
+                per_key.look(i);
+                next_look += (i / LOOKS).max(1);
+            }
+        }
+        per_key.look(load.n);
+        puts.elapsed = start.elapsed();
+        Ok(())
+    })?;
+    puts.calls = load.n;
+    let mut line = context.line().timed(&puts);
+    line.threads = 1;
+    let (rss, anon) = usage.resident_per_key(load.n);
+    (line.rss_bytes_per_key, line.details.rss_anon_bytes_per_key) = (rss, anon);
+    // Of a store whose caches are its own, the allocator's count says little of its index.
+    if context.entry.kind != crate::backend::Kind::Rival {
+        line.index_bytes_per_key = per_key.highest();
+        line.details.steady_bytes_per_key =
+            memory::held().map(|now| now.saturating_sub(held) as f64 / load.n as f64);
+    }
+    nap_line = nap_line.latencies(&naps);
+    nap_line.threads = 1;
+    store.close()?;
+    Ok(vec![line, nap_line])
+}
