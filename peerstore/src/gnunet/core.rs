@@ -201,6 +201,7 @@ impl Loaded {
             last_seq: store.stats().last_seq,
             damaged: Vec::new(),
         };
+        let mut records = Vec::new();
         for entry in rows.walk() {
             let entry = match entry {
                 Ok(entry) => entry,
@@ -211,18 +212,19 @@ impl Loaded {
                 }
                 Err(error) => return Err(error.into()),
             };
-            match loaded.add(&entry) {
-                Ok(()) => {}
+            match loaded.read(&entry) {
+                Ok(record) => records.push(record),
                 Err(error) if error.kind() == ErrorKind::Corrupted => {
                     loaded.damaged.push(error.to_string());
                 }
                 Err(error) => return Err(error),
             }
         }
+        loaded.index = Index::of(records);
         Ok(loaded)
     }
 
-    fn add(&mut self, entry: &peercask::Entry) -> Result<()> {
+    fn read(&mut self, entry: &peercask::Entry) -> Result<(Hit, usize)> {
         let row = codec::row_of(&entry.key).ok_or_else(|| {
             let what = "a row of the peerstore has a key that is no row number";
             Error::new(ErrorKind::Corrupted, what)
@@ -236,9 +238,8 @@ impl Loaded {
             peer: head.peer,
             key: head.key.into(),
         };
-        self.index.insert(&hit, entry.value.len() - head.value_at);
         self.next_row = self.next_row.max(row.saturating_add(1));
         self.last_seq = self.last_seq.max(entry.seq.0);
-        Ok(())
+        Ok((hit, entry.value.len() - head.value_at))
     }
 }
