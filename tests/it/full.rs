@@ -81,7 +81,11 @@ impl Disk {
             .append(true)
             .open(&self.filler);
         let file = file.as_mut().expect("the filler can be opened");
-        while file.write_all(&[1; 512]).is_ok() {}
+        let mut written = 0;
+        while file.write_all(&[1; 512]).is_ok() {
+            written += 512;
+            assert!(written < 4 << 20, "the disk has one megabyte");
+        }
     }
 
     fn free(&self) {

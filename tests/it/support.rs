@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use peercask::{
@@ -358,6 +359,16 @@ pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
             "still not after {PATIENCE:?}: {what}"
         );
         std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Sets a flag when it goes, also by a panic: threads that work until then end, and a test that
+/// fails does not hang in their scope.
+pub(crate) struct SetAtEnd<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
     }
 }
 

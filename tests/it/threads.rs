@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use peercask::{Durability, Keyspace, Merge, Store};
 
 use crate::support::{
-    Contents, Place, Rng, assert_same, contents, delete_hints, hash, ordered, rounds,
+    Contents, Place, Rng, SetAtEnd, assert_same, contents, delete_hints, hash, ordered, rounds,
 };
 
 const WRITERS: u64 = 4;
@@ -273,10 +273,10 @@ fn keyspaces_made_and_dropped_beside_writers_disturb_nobody() {
     std::thread::scope(|scope| {
         let (store, steady, done) = (&store, &steady, &done);
         let writer = scope.spawn(move || {
+            let _set_at_end = SetAtEnd(done);
             for key in 0..2_000_u32 {
                 steady.put(key.to_le_bytes(), [b's'; 40]).expect("put");
             }
-            done.store(true, Ordering::SeqCst);
         });
         for thread in 0..3 {
             scope.spawn(move || {

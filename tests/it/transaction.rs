@@ -26,8 +26,8 @@ use peercask::{
 };
 
 use crate::support::{
-    Place, Rng, SMALL_SEGMENT, assert_same, contents, files, hash, ordered, refused, rounds, seed,
-    wait_until,
+    Place, Rng, SMALL_SEGMENT, SetAtEnd, assert_same, contents, files, hash, ordered, refused,
+    rounds, seed, wait_until,
 };
 
 fn both(store: &Store) -> [Keyspace; 2] {
@@ -542,6 +542,7 @@ fn transfers_beside_plain_writes_keep_the_sum() {
         for stream in 0..2 {
             let (transfer, done, conflicts) = (&transfer, &done, &conflicts);
             scope.spawn(move || {
+                let _set_at_end = SetAtEnd(done);
                 let mut rng = Rng::quiet(seed(), stream);
                 for _ in 0..rounds(150) {
                     match transfer(&mut rng) {
@@ -552,7 +553,6 @@ fn transfers_beside_plain_writes_keep_the_sum() {
                         }
                     }
                 }
-                done.store(true, Ordering::SeqCst);
             });
         }
         scope.spawn(|| {

@@ -436,11 +436,17 @@ fn open_store(config: &Config, local: PeerId) -> Result<(AnyStore, Option<Handle
     Ok((AnyStore::Disk(store), Some(handle)))
 }
 
-/// Takes all room that is left on a file system.
+/// Takes all room that is left on a file system, of which there is little.
 fn hog(path: &str) -> Result<(), Failure> {
     use std::io::Write as _;
     let mut file = std::fs::File::create(path)?;
-    while file.write_all(&[1; 512]).is_ok() {}
+    let mut written = 0_u64;
+    while file.write_all(&[1; 512]).is_ok() {
+        written += 512;
+        if written > 1 << 30 {
+            return Err("this is no small file system".into());
+        }
+    }
     say("hogged");
     Ok(())
 }

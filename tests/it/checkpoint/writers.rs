@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use peercask::{Durability, KeyspaceOptions, Merge, Store};
 
 use super::contents_of;
-use crate::support::{Place, hash, ordered, rounds};
+use crate::support::{Place, SetAtEnd, hash, ordered, rounds};
 
 const COUNTERS: u8 = 5;
 /// Enough to go on while all checkpoints are made, few enough to stay small.
@@ -23,6 +23,7 @@ fn a_checkpoint_beside_writers_and_merges_holds_a_prefix_with_batches_whole() {
     let (stop, written) = (AtomicBool::new(false), AtomicU64::new(0));
     let mut checked = 0;
     std::thread::scope(|scope| {
+        let _set_at_end = SetAtEnd(&stop);
         scope.spawn(|| {
             for number in 1..=BATCHES {
                 if stop.load(Ordering::Relaxed) {
@@ -73,7 +74,6 @@ fn a_checkpoint_beside_writers_and_merges_holds_a_prefix_with_batches_whole() {
                 std::fs::remove_dir_all(&dir).expect("removed");
             }
         }
-        stop.store(true, Ordering::Relaxed);
     });
     assert!(checked > 0 && written.load(Ordering::Relaxed) > 0);
     store.close().expect("closed");

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use peercask::{Merge, Store};
 
-use crate::support::{Place, hash, ordered, rounds};
+use crate::support::{Place, SetAtEnd, hash, ordered, rounds};
 
 const COUNTERS: u8 = 4;
 /// More than are written while the readers look, few enough to stay small.
@@ -19,6 +19,7 @@ fn a_reader_beside_writer_and_merges_sees_whole_batches_in_order() {
     let [a, b] = [hash(&store, "a"), ordered(&store, "b")];
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _set_at_end = SetAtEnd(&stop);
         scope.spawn(|| {
             for number in 1..=BATCHES {
                 if stop.load(Ordering::Relaxed) {
@@ -55,7 +56,6 @@ fn a_reader_beside_writer_and_merges_sees_whole_batches_in_order() {
                 seen += 1;
             }
         }
-        stop.store(true, Ordering::Relaxed);
         assert!(seen > 0 && last > 0);
     });
 }

@@ -189,6 +189,15 @@ fn a_wrong_candidate_is_rare() {
     assert!(wrong.count() < 5);
 }
 
+/// Ends the threads that work until then, also when a check of the test fails.
+struct SetAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// The trap of growth: an entry that moves while it is looked for. Readers know which keys are
 /// there; every one of them must be found at every moment, at its last place or a newer one.
 #[test]
@@ -197,6 +206,7 @@ fn no_reader_misses_a_key_while_pages_grow_split_and_shrink() {
     let keydir = HashKeydir::new();
     let (there, stop) = (AtomicU32::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
+        let set_at_end = SetAtEnd(&stop);
         for reader in 0..3_u32 {
             let (keydir, there, stop) = (&keydir, &there, &stop);
             scope.spawn(move || {
@@ -238,7 +248,7 @@ fn no_reader_misses_a_key_while_pages_grow_split_and_shrink() {
             let gone = at(i + 2 * KEYS);
             assert!(keydir.change(hash(i + 2 * KEYS), Some(gone), None));
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(set_at_end);
         merger.join().expect("the merger does not panic");
     });
     assert_eq!(keydir.len(), u64::from(KEYS));

@@ -139,6 +139,15 @@ fn a_filled_keydir_is_as_one_grown() {
     assert!(keydir.index_bytes() <= grown.index_bytes() + grown.index_bytes() / 4);
 }
 
+/// Ends the threads that work until then, also when a check of the test fails.
+struct SetAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Every second key stays; readers and ranges must find each of them whatever happens beside it.
 #[test]
 fn no_reader_misses_a_key_while_leaves_are_split_and_joined() {
@@ -149,6 +158,7 @@ fn no_reader_misses_a_key_while_leaves_are_split_and_joined() {
     }
     let (stop, looks) = (AtomicBool::new(false), AtomicU32::new(0));
     std::thread::scope(|scope| {
+        let _set_at_end = SetAtEnd(&stop);
         for reader in 0..2_u32 {
             let (keydir, stop, looks) = (&keydir, &stop, &looks);
             scope.spawn(move || {
@@ -173,7 +183,6 @@ fn no_reader_misses_a_key_while_leaves_are_split_and_joined() {
                 assert!(keydir.change(&key(i), Some(at(i)), None));
             }
         }
-        stop.store(true, Ordering::Relaxed);
     });
     assert!(looks.load(Ordering::Relaxed) > 1);
 }
