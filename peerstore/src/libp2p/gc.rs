@@ -1,0 +1,167 @@
+//! Removing what has expired: by an index of what is due, in slices of one batch each, while readers and
+//! writers go on. Also what protects a peer, and when something is due about it.
+
+use std::sync::atomic::Ordering;
+
+use super::change::Turns;
+use super::core::Core;
+use super::directory::Known;
+use super::editor::PeerEditor;
+use super::error::{ErrorKind, Result};
+use super::event::PeerRemovalReason;
+use super::options::GcMode;
+use super::peer::Peer;
+use super::reach::Reach;
+
+/// How many peers one slice takes: one batch, and one turn of their shard.
+const SLICE_LEN: usize = 128;
+/// When a peer is looked at again that could not be put right.
+const LOOK_AGAIN_MS: u64 = 60_000;
+
+/// What a removal of what had expired did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct GcReport {
+    /// Addresses that were removed.
+    pub addresses: u64,
+    /// Peers that were removed.
+    pub peers: u64,
+    /// Batches that were written.
+    pub slices: u64,
+}
+
+impl Core {
+    /// What keeps a peer from being evicted and from being forgotten for its age, now.
+    pub(crate) fn is_protected(&self, peer: &Peer, reach: &Reach) -> bool {
+        reach.keep_alive_until_ms > self.now_ms() || self.is_protected_for_ever(peer, reach)
+    }
+
+    fn is_protected_for_ever(&self, peer: &Peer, reach: &Reach) -> bool {
+        reach.has_private_key
+            || reach.keep_alive_until_ms == u64::MAX
+            || reach
+                .addresses
+                .iter()
+                .any(super::address::Address::is_pinned)
+            || self.is_own(peer)
+    }
+
+    /// When a peer without addresses is too old; `None` for never.
+    fn too_old_at_ms(&self, peer: &Peer, reach: &Reach) -> Option<u64> {
+        let age_max = self.options.peer_age_max_ms()?;
+        if !reach.addresses.is_empty() || self.is_protected_for_ever(peer, reach) {
+            return None;
+        }
+        let too_old = reach.updated_ms.saturating_add(age_max);
+        Some(too_old.max(reach.keep_alive_until_ms).min(u64::MAX - 1))
+    }
+
+    /// When something has to be done about a peer; the greatest number for never.
+    pub(crate) fn due_ms(&self, peer: &Peer, reach: &Reach) -> u64 {
+        let expiries = reach.addresses.iter().map(|address| address.expiry_ms);
+        let grace = Some(reach.grace_until_ms).filter(|until| *until != 0);
+        let all = expiries.chain(grace).chain(self.too_old_at_ms(peer, reach));
+        all.min().unwrap_or(u64::MAX)
+    }
+
+    /// Removes everything that is due, slice by slice.
+    pub(crate) fn gc(&self) -> Result<GcReport> {
+        self.check_writable()?;
+        let indexed = matches!(self.options.gc, GcMode::Incremental(_) | GcMode::Manual);
+        if !indexed {
+            self.look_ahead(self.now_ms());
+        }
+        let report = self.gc_indexed();
+        if !indexed {
+            self.look_ahead(0);
+        }
+        report
+    }
+
+    /// Fills the index of what is due with all that is, up to a moment.
+    pub(crate) fn look_ahead(&self, horizon_ms: u64) {
+        for shard in self.shards() {
+            shard.write().directory.look_ahead(horizon_ms);
+        }
+    }
+
+    /// Removes what is due of what the index holds.
+    pub(crate) fn gc_indexed(&self) -> Result<GcReport> {
+        self.counters.gc_runs.fetch_add(1, Ordering::Relaxed);
+        let (expired, gone) = (&self.counters.expired, &self.counters.peers_expired);
+        let before = (
+            expired.load(Ordering::Relaxed),
+            gone.load(Ordering::Relaxed),
+        );
+        let mut report = GcReport::default();
+        for number in 0..self.shards().len() {
+            while self.gc_slice(number)? {
+                report.slices += 1;
+                self.check_open()?;
+            }
+        }
+        report.addresses = expired.load(Ordering::Relaxed).saturating_sub(before.0);
+        report.peers = gone.load(Ordering::Relaxed).saturating_sub(before.1);
+        Ok(report)
+    }
+
+    /// One slice of one shard; false if nothing was due.
+    fn gc_slice(&self, number: usize) -> Result<bool> {
+        let shard = self.shard(number);
+        let now_ms = self.now_ms();
+        let mut turns: Turns<'_> = vec![(number, shard.turn())];
+        let due = shard.read().directory.due(now_ms, SLICE_LEN);
+        if due.is_empty() {
+            return Ok(false);
+        }
+        let mut editors = Vec::with_capacity(due.len());
+        for peer in &due {
+            match self.expired(peer) {
+                Ok(editor) => editors.push(editor),
+                Err(error) if error.kind() == ErrorKind::Corrupted => {
+                    self.counters.unreadable.fetch_add(1, Ordering::Relaxed);
+                    tracing::warn!(%peer, %error, "a peer cannot be read, and is left alone");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.apply(editors, &mut turns)?;
+        // What did not move on, because there was nothing to write or to read, is put off.
+        let mut state = shard.write();
+        for peer in &due {
+            let Some(place) = state.directory.find(self.hash(peer), peer) else {
+                continue;
+            };
+            let known = state.directory.known(place);
+            if known.due_ms <= now_ms {
+                let due_ms = match state.cache.get(place) {
+                    Some((reach, _)) => self.due_ms(peer, &reach),
+                    None => 0,
+                };
+                let due_ms = due_ms.max(now_ms.saturating_add(LOOK_AGAIN_MS));
+                state.directory.set(place, Known { due_ms, ..known });
+            }
+        }
+        Ok(true)
+    }
+
+    /// The change that a peer which is due needs. The caller holds its turn.
+    fn expired(&self, peer: &Peer) -> Result<PeerEditor<'_>> {
+        let mut editor = PeerEditor::begin(self, peer)?;
+        editor.touches = false;
+        editor.hard = true;
+        let grace_ms = editor.reach.grace_until_ms;
+        if grace_ms != 0 && grace_ms <= editor.now_ms {
+            editor.reach.grace_until_ms = 0;
+            let protected = self.is_protected(peer, &editor.reach);
+            if !protected {
+                editor.remove_peer()?;
+            }
+        }
+        let too_old = self.too_old_at_ms(peer, &editor.reach);
+        if too_old.is_some_and(|at_ms| at_ms <= editor.now_ms) && editor.is_known() {
+            editor.forget = Some(PeerRemovalReason::Expired);
+        }
+        Ok(editor)
+    }
+}

@@ -1,0 +1,6 @@
+//! The tests of libp2p's books: one binary, one module a subject. What a book means is tested by the same code
+//! on every datastore (`each_backend!`).
+
+mod go_suite;
+mod keys;
+mod support;
