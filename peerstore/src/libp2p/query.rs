@@ -32,11 +32,13 @@ pub enum Order {
     Latency,
 }
 
+type Filter<'a> = Box<dyn Fn(&PeerData) -> bool + 'a>;
+
 /// Which peers, in which order, how many. Without an order it needs no memory; with one, that of
 /// offset and limit.
 #[derive(Default)]
 pub struct Query<'a> {
-    filters: Vec<Box<dyn Fn(&PeerData) -> bool + 'a>>,
+    filters: Vec<Filter<'a>>,
     order: Order,
     offset: usize,
     limit: Option<usize>,
@@ -149,7 +151,7 @@ impl Peerstore {
     ) -> Result<u64> {
         let mut count = 0;
         let mut skipped = 0;
-        let limit = query.limit.unwrap_or(usize::MAX);
+        let limit = query.limit.map_or(u64::MAX, |limit| limit as u64);
         if query.order != Order::Any {
             for data in self.first_in_order(query)? {
                 count += 1;
@@ -171,7 +173,7 @@ impl Peerstore {
                 skipped += 1;
                 continue;
             }
-            if count as usize >= limit {
+            if count >= limit {
                 break;
             }
             count += 1;

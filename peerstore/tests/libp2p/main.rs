@@ -1,6 +1,9 @@
 //! The tests of libp2p's books: one binary, one module a subject. What a book means is tested by the same code
 //! on every datastore (`each_backend!`).
 
+mod address_rules;
+mod books;
+mod certified;
 mod go_suite;
 mod keys;
 mod support;

@@ -205,3 +205,14 @@ pub(crate) fn drain<T: std::fmt::Debug>(stream: &mut Stream<T>) -> Vec<T> {
         .map(|next| next.item().expect("nothing was lost"))
         .collect()
 }
+
+/// How many seeds a random test takes; `PEERCASK_SEEDS` for more.
+pub(crate) fn seeds(quick: u64) -> std::ops::Range<u64> {
+    let asked = std::env::var("PEERCASK_SEEDS").ok();
+    0..asked.and_then(|text| text.parse().ok()).unwrap_or(quick)
+}
+
+/// How often a test repeats what chance decides; as many as there are seeds.
+pub(crate) fn repeats(quick: u64) -> usize {
+    usize::try_from(seeds(quick).end).expect("no more than can be counted")
+}
