@@ -235,7 +235,9 @@ each_backend! {
         let add = |number: usize, life: u64| {
             peers.add_addrs(peer(1), &addrs(number..number + 1), ttl(life)).expect("added");
         };
-        (add(0, 60 * MINUTE), add(1, 30 * MINUTE), add(2, 10 * MINUTE), add(3, 45 * MINUTE));
+        for (number, minutes) in [(0, 60), (1, 30), (2, 10), (3, 45)] {
+            add(number, minutes * MINUTE);
+        }
         assert_addrs(peers, peer(1), &[addr(0), addr(1), addr(3)]);
         // What is worth more stays, although it expires sooner.
         peers.add_addrs_from(peer(1), &addrs(4..5), ttl(1), Source::Manual).expect("added");
