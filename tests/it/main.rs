@@ -1,6 +1,7 @@
 //! The integration tests of the workspace: one binary, one module a subject.
 
 mod batch;
+mod block_log;
 mod cap;
 mod checkpoint;
 mod cli;
