@@ -50,16 +50,20 @@ pub(crate) enum Mutant {
     LowestSeqWins,
     /// A version that a snapshot sees is not kept when it is replaced.
     SupersededNotKept,
+    /// Merge removes what has expired although it has not in a snapshot.
+    ExpiredNotKept,
     /// Recovery removes files on the word of a manifest whose name may not be durable.
     RemovedOnUnsyncedWord,
     /// A torn header of a segment just begun is taken for damage.
     TornHeaderTakenForDamage,
     /// What the keydir image does not cover is not looked at.
     ImageTailForgotten,
+    /// A keydir image gets its name before it is synced.
+    ImageNotSynced,
 }
 
 #[cfg(test)]
-pub(crate) const ALL: [Mutant; 26] = [
+pub(crate) const ALL: [Mutant; 28] = [
     Mutant::SegmentSyncSkipped,
     Mutant::DirectorySyncSkipped,
     Mutant::OlderSegmentsNotSynced,
@@ -85,7 +89,9 @@ pub(crate) const ALL: [Mutant; 26] = [
     Mutant::RemovedOnUnsyncedWord,
     Mutant::TornHeaderTakenForDamage,
     Mutant::SupersededNotKept,
+    Mutant::ExpiredNotKept,
     Mutant::ImageTailForgotten,
+    Mutant::ImageNotSynced,
 ];
 
 /// Whether `mutant` is on in this thread.

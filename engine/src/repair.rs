@@ -54,15 +54,28 @@ pub(crate) fn repair(
     }
     let damaged = open_damaged(Arc::new(OsDisk::without_maps(source)), source, &options)?;
     let disk = prepare_target(target)?;
+    let make = || Store::open_unchecked(target, options.durability(Durability::Buffered));
+    let mut report = fill(&damaged, &*disk, make, progress)?;
+    report.elapsed = watch.elapsed();
+    Ok(report)
+}
+
+/// Makes the new store in the empty directory `disk`. The mark is there before anything else, and
+/// goes when all of it is durable.
+pub(crate) fn fill(
+    damaged: &Store,
+    disk: &dyn Disk,
+    make: impl FnOnce() -> Result<Store>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<RepairReport> {
     let failed = |e| Error::io("mark the unfinished repair", names::UNFINISHED, e);
-    let mark = disk.open(names::UNFINISHED, How::Replace);
-    mark.and_then(|_| disk.sync_dir()).map_err(failed)?;
-    let fresh = Store::open_unchecked(target, options.durability(Durability::Buffered))?;
-    let mut report = salvage(&damaged, &fresh, progress)?;
+    let _mark = disk.open(names::UNFINISHED, How::Replace).map_err(failed)?;
+    // Durable with the directory, which a store syncs before it makes its first file there.
+    let fresh = make()?;
+    let report = salvage(damaged, &fresh, progress)?;
     fresh.close()?;
     let unmarked = disk.remove(names::UNFINISHED);
     unmarked.and_then(|()| disk.sync_dir()).map_err(failed)?;
-    report.elapsed = watch.elapsed();
     Ok(report)
 }
 

@@ -165,7 +165,11 @@ fn only_the_doorway_tells_systems_apart() {
 
 #[test]
 fn only_one_file_formats_file_names() {
-    hold(&engine_files(), doors::name_literals);
+    let files = engine_files();
+    let rooms = doors::test_rooms(&pairs(&files));
+    hold(&files, |path, text| {
+        doors::name_literals(path, text, &rooms)
+    });
 }
 
 #[test]
@@ -199,6 +203,17 @@ fn every_crash_check_names_tests_that_exist() {
         let function = format!("fn {name}()");
         sources.iter().any(|text| text.contains(&function))
     }));
+}
+
+#[test]
+fn every_mutant_has_its_row() {
+    let files = tree();
+    let text = |path| {
+        let file = files.iter().find(|file| file.path == path);
+        file.expect("it is there").text.as_str()
+    };
+    let source = text(crash_table::MUTANTS);
+    assert_none(&crash_table::mutants(text(crash_table::PAGE), source));
 }
 
 #[test]

@@ -52,6 +52,26 @@ pub enum Step {
         /// What it is to survive.
         durability: Durability,
     },
+    /// One change that happens only if the key is as expected: by seq for a put, by value for a
+    /// delete, absent where there is nothing. Puts have 200 bytes.
+    Swap {
+        /// The change.
+        change: Change,
+        /// The expectation holds; otherwise it must be refused, with what is there.
+        holds: bool,
+        /// What it is to survive.
+        durability: Durability,
+    },
+    /// Everything in an ordered keyspace is deleted by the empty prefix, or the one key that a
+    /// prefix of one byte has.
+    DeletePrefix {
+        /// The keyspace: 1 or 2.
+        space: u8,
+        /// The prefix.
+        key: Option<u8>,
+        /// What it is to survive.
+        durability: Durability,
+    },
     /// The same changes in a transaction, which reads them back; committed or rolled back.
     Transaction {
         /// The changes, in order.
@@ -99,7 +119,7 @@ impl Step {
         let durability =
             [Durability::Buffered, Durability::Kernel, Durability::Device][dice.below(3)];
         let (space, key) = (small(dice, 2), small(dice, 6));
-        match dice.below(26) {
+        match dice.below(28) {
             0..=6 => Step::Put {
                 space: if dice.once_in(8) { 2 } else { space },
                 key,
@@ -142,6 +162,16 @@ impl Step {
                 }
             }
             23 => Step::Checkpoint,
+            24 => Step::Swap {
+                change: Change::random(dice),
+                holds: !dice.once_in(4),
+                durability,
+            },
+            25 => Step::DeletePrefix {
+                space: if dice.once_in(4) { 2 } else { 1 },
+                key: dice.once_in(2).then_some(key),
+                durability,
+            },
             _ => Step::Snapshot,
         }
     }
@@ -199,6 +229,9 @@ impl Workload {
             "p2.1.30b",
             "d0.1d",
             "b+0.1-1.1+1.2d",
+            "t+1.1-0.1k",
+            "e+0.1d",
+            "D1d",
             "s",
             "r",
             "m",
@@ -261,6 +294,22 @@ impl fmt::Display for Step {
                 changes,
                 durability,
             } => write_changes(f, 'b', changes, *durability),
+            Step::Swap {
+                change,
+                holds,
+                durability,
+            } => write_changes(f, if *holds { 'e' } else { 'E' }, &[*change], *durability),
+            Step::DeletePrefix {
+                space,
+                key,
+                durability,
+            } => {
+                write!(f, "D{space}")?;
+                if let Some(key) = key {
+                    write!(f, ".{key}")?;
+                }
+                write!(f, "{}", letter(*durability))
+            }
             Step::Transaction {
                 changes,
                 durability,
@@ -316,14 +365,24 @@ fn parse(text: &str) -> Option<Step> {
         "i" if rest.is_empty() => Step::Interval,
         "W" if rest.is_empty() => Step::Work,
         "c" if rest.is_empty() => Step::Checkpoint,
+        "n" if rest.is_empty() => Step::Snapshot,
         "x" => Step::Drop {
             space: space(rest)?,
         },
         "w" => Step::Pass {
             seconds: rest.parse().ok()?,
         },
-        "p" => {
+        kind => {
             let (rest, durability) = durability(rest)?;
+            parse_write(kind, rest, durability)?
+        }
+    })
+}
+
+/// A write without its last letter, which says what it is to survive.
+fn parse_write(kind: &str, rest: &str, durability: Durability) -> Option<Step> {
+    Some(match kind {
+        "p" => {
             let (rest, ttl_s) = match rest.split_once('t') {
                 Some((rest, ttl)) => (rest, Some(ttl.parse().ok()?)),
                 None => (rest, None),
@@ -339,7 +398,6 @@ fn parse(text: &str) -> Option<Step> {
             }
         }
         "d" => {
-            let (rest, durability) = durability(rest)?;
             let (space, key) = place_of(rest)?;
             Step::Delete {
                 space,
@@ -347,30 +405,43 @@ fn parse(text: &str) -> Option<Step> {
                 durability,
             }
         }
-        "b" => {
-            let (changes, durability) = changes(rest)?;
-            Step::Batch {
-                changes,
+        "b" => Step::Batch {
+            changes: changes(rest)?,
+            durability,
+        },
+        "t" | "T" => Step::Transaction {
+            changes: changes(rest)?,
+            durability,
+            commit: kind == "t",
+        },
+        "e" | "E" => {
+            let [change] = *changes(rest)?.as_slice() else {
+                return None;
+            };
+            Step::Swap {
+                change,
+                holds: kind == "e",
                 durability,
             }
         }
-        "n" if rest.is_empty() => Step::Snapshot,
-        kind @ ("t" | "T") => {
-            let (changes, durability) = changes(rest)?;
-            Step::Transaction {
-                changes,
+        "D" => {
+            let (space, key) = match rest.contains('.') {
+                true => place_of(rest).map(|(space, key)| (space, Some(key)))?,
+                false => (space(rest)?, None),
+            };
+            Step::DeletePrefix {
+                space: Some(space).filter(|space| *space > 0)?,
+                key,
                 durability,
-                commit: kind == "t",
             }
         }
         _ => return None,
     })
 }
 
-fn changes(text: &str) -> Option<(Vec<Change>, Durability)> {
-    let (rest, durability) = durability(text)?;
-    let places = rest.split(['+', '-']).skip(1);
-    let signs = rest.chars().filter(|c| matches!(c, '+' | '-'));
+fn changes(text: &str) -> Option<Vec<Change>> {
+    let places = text.split(['+', '-']).skip(1);
+    let signs = text.chars().filter(|c| matches!(c, '+' | '-'));
     let changes = places.zip(signs).map(|(place, sign)| {
         let (space, key) = place_of(place)?;
         Some(Change {
@@ -379,7 +450,7 @@ fn changes(text: &str) -> Option<(Vec<Change>, Durability)> {
             put: sign == '+',
         })
     });
-    Some((changes.collect::<Option<_>>()?, durability))
+    changes.collect()
 }
 
 fn durability(text: &str) -> Option<(&str, Durability)> {
@@ -428,10 +499,23 @@ mod tests {
             let workload = Workload::random(seed, 12);
             assert_eq!(workload.to_string().parse(), Ok(workload));
         }
-        assert_eq!(Workload::menu().len(), 14);
-        assert_eq!(Workload::all(2).len(), 14 * 14);
+        assert_eq!(Workload::menu().len(), 17);
+        assert_eq!(Workload::all(2).len(), 17 * 17);
         for wrong in [
-            "p", "p9.1.7d", "d0d", "b+0d", "q", "p0.1.7", "s1", "x", "x7",
+            "p",
+            "p9.1.7d",
+            "d0d",
+            "b+0d",
+            "q",
+            "p0.1.7",
+            "s1",
+            "x",
+            "x7",
+            "D0d",
+            "D3d",
+            "D",
+            "e+0.1+0.2d",
+            "ed",
         ] {
             assert!(wrong.parse::<Step>().is_err(), "{wrong}");
         }

@@ -122,7 +122,7 @@ fn apply(merger: &Merger<'_>, change: &Move, to: Option<Location>) -> bool {
 /// that.
 fn forget(merger: &Merger<'_>, change: &Move) {
     let seen = merger.past.sees_alive(change.seq, change.expiry);
-    if !seen {
+    if !seen || mutant::is_on(Mutant::ExpiredNotKept) {
         apply(merger, change, None);
         return;
     }

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::keydir::image::SlotMap;
 use crate::keydir::space::{Space, Spaces};
 use crate::mutant::{self, Mutant};
-use crate::report::{Damage, RecoveryReport};
+use crate::report::{Cost, Damage, RecoveryReport};
 use crate::segment::data_file::Segment;
 use crate::segment::hint_file::{Hint, HintRow};
 use crate::segment::image_file::{self, Image, ImageSegment};
@@ -224,7 +224,9 @@ impl Usable {
         if let Err(why) = filled {
             report.images_ignored.push(format!("{}: {why}", self.name));
             let what = format!("the keydir image is not used: {why}");
-            report.damage.push(Damage::at(self.name, 0, 0, what));
+            // The hints say the same.
+            let damage = Damage::at(self.name, 0, 0, what).costing(Cost::Nothing);
+            report.damage.push(damage);
             return false;
         }
         for (segment, _) in segments {

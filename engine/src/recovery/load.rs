@@ -266,7 +266,9 @@ fn read_hint(
     let bytes = FileBytes::of(&*file, len).map_err(failed)?;
     let expect = hinting::binding(&loaded.header, &loaded.summary, &manifest.secret);
     match Hint::open(bytes, &expect) {
-        Ok(hint) => Ok(Some(hint)),
+        Ok(hint) if hinting::has_all_keys(&hint, &manifest.keyspaces) => Ok(Some(hint)),
+        // Made while a keyspace was dropped, and met by a manifest from before that: a checkpoint's.
+        Ok(_) => Ok(None),
         Err(fault) => {
             // A hint is never the only copy of anything: told, and the segment is scanned.
             let what = format!("the hint file is not used: {fault}");

@@ -208,8 +208,9 @@ fn begin_own_life(disk: &dyn Disk, recovered: &mut Recovered) -> Result<()> {
     let now_ms = recovered.clock.now_ms();
     recovered.log.update_catalog(now_ms, |_| Ok(()))?;
     recovered.log.remove_files()?;
+    // Not synced: while nothing was written here the label may come back, and all of this is done
+    // again. The first segment of this life is durable with the directory, the label's end with both.
     let removed = disk.remove(names::CHECKPOINT);
-    let removed = removed.and_then(|()| disk.sync_dir());
     removed.map_err(|e| Error::io("remove the label of the checkpoint", names::CHECKPOINT, e))?;
     recovered.report.from_checkpoint = true;
     Ok(())

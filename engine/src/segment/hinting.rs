@@ -5,7 +5,7 @@ use crate::options::IndexKind;
 use crate::segment::format::{SECRET_LEN, wide};
 use crate::segment::header::{SegmentHeader, Summary};
 use crate::segment::hint_builder::HintBuilder;
-use crate::segment::hint_file::{HintBinding, HintRow};
+use crate::segment::hint_file::{Hint, HintBinding, HintRow};
 use crate::segment::key_hash::{key_hash, secret_id};
 use crate::segment::keyspace_entry::KeyspaceEntry;
 use crate::segment::scan::{Scan, ScanItem, ScanOptions};
@@ -72,6 +72,17 @@ pub(crate) fn build(
         summary,
         gaps,
     }
+}
+
+/// Whether the hint holds the keys of all records of ordered keyspaces. One that was made when such a
+/// keyspace was gone does not, and says nothing to a manifest that still has it.
+pub(crate) fn has_all_keys<B: AsRef<[u8]>>(hint: &Hint<B>, keyspaces: &[KeyspaceEntry]) -> bool {
+    let ordered = |id| {
+        let is_it = |entry: &KeyspaceEntry| entry.id == id && entry.kind == IndexKind::Ordered;
+        keyspaces.iter().any(is_it)
+    };
+    let mut sections = hint.sections().iter();
+    sections.all(|section| section.has_keys() || !ordered(section.keyspace()))
 }
 
 /// What a hint file of this segment must say of itself.

@@ -307,14 +307,15 @@ impl Log {
     }
 
     fn write_manifest(&self, catalog: &Catalog, time_ms: u64, dead: &[SegmentId]) -> Result<()> {
-        let (seq_high, next_segment, segments) = {
+        let (seq_high, next_segment, segments, given_up) = {
             // Under the log lock no segment is half made: an id below the next one that is not in
             // the table is no user segment's.
-            let writer = self.writer_for_close();
+            let mut writer = self.writer_for_close();
             (
                 writer.last_given_seq(),
                 self.next_segment(),
                 self.table.by_id(),
+                writer.take_given_up(),
             )
         };
         // What was declared dead before may still be in the table, while merge moves the keydir.
@@ -323,6 +324,7 @@ impl Log {
             .into_iter()
             .filter(|segment| !is_dead(&segment.header.id))
             .collect();
+        self.sync_given_up(&given_up)?;
         // Names first: a manifest must not list a file whose name a power cut could take.
         if !mutant::is_on(Mutant::NamesNotSynced) {
             self.sync_directory()?;
@@ -349,6 +351,29 @@ impl Log {
             .store(table_state(&segments), Ordering::Release);
         self.manifest_time_ms.store(time_ms, Ordering::Release);
         self.counters.written_bytes.add(written);
+        Ok(())
+    }
+
+    /// A power cut may bring back the append that failed in them. While their ids are the youngest,
+    /// recovery sees by the next segment that it is void; with an old id it would pass for a copy
+    /// from a backup.
+    fn sync_given_up(&self, given_up: &[SegmentId]) -> Result<()> {
+        for (done, id) in given_up.iter().enumerate() {
+            let name = names::segment(*id);
+            match self.disk.open(&name, How::Write) {
+                Ok(file) => {
+                    let synced = file.sync_data();
+                    synced.map_err(|e| self.poison(Error::io("sync", &name, e)))?;
+                }
+                // Removed by somebody else.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => {
+                    let rest = given_up.get(done..).unwrap_or_default();
+                    self.writer_for_close().give_up(rest);
+                    return Err(Error::io("open", &name, e));
+                }
+            }
+        }
         Ok(())
     }
 

@@ -34,6 +34,8 @@ pub(crate) struct Writer {
     next_seq: u64,
     /// Sealed, but not known to be on the device; oldest first.
     unsynced: Vec<Arc<Segment>>,
+    /// Given up before their first record since the last manifest: emptied, but not durably.
+    given_up: Vec<SegmentId>,
     /// A name was made and the directory not synced since.
     directory_dirty: bool,
     /// The synced mark that was last put into a record.
@@ -84,6 +86,7 @@ impl Writer {
             last_seq,
             next_seq,
             unsynced: Vec::new(),
+            given_up: Vec::new(),
             directory_dirty: false,
             marked_seq: 0,
             scratch: Vec::new(),
@@ -92,6 +95,16 @@ impl Writer {
 
     pub(crate) fn last_seq(&self) -> u64 {
         self.last_seq
+    }
+
+    pub(crate) fn give_up(&mut self, segments: &[SegmentId]) {
+        self.given_up.extend_from_slice(segments);
+    }
+
+    /// The segments that were given up since this was asked last: before a manifest makes their ids old,
+    /// that they hold nothing has to be durable.
+    pub(crate) fn take_given_up(&mut self) -> Vec<SegmentId> {
+        std::mem::take(&mut self.given_up)
     }
 
     /// A reader has come up to here; for its statistics.
@@ -410,8 +423,9 @@ impl Writer {
     fn discard_empty(&mut self, log: &Base) {
         if let Some(active) = self.active.take() {
             log.table.remove(std::slice::from_ref(&active.segment));
-            // One that keeps its header holds no record either, which recovery takes for what it is.
+            // If this fails: one that keeps its header holds no record either.
             let _harmless = active.file.set_len(0);
+            self.give_up(&[active.segment.header.id]);
         }
     }
 }

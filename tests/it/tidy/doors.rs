@@ -175,9 +175,27 @@ fn a_system_told_apart_elsewhere_is_found() {
     );
 }
 
-pub(super) fn name_literals(path: &str, text: &str) -> Vec<Fault> {
-    // A folder of that name is a test module too.
-    if path == NAMES_FILE || path.contains("/tests/") {
+/// Modules that stand in files of their own and are compiled for tests alone: `a.rs` or `a/mod.rs`
+/// that says so makes one of `a/tests.rs` and of all below `a/tests/`.
+pub(super) fn test_rooms(files: &[(&str, &str)]) -> Vec<String> {
+    let says_so = files
+        .iter()
+        .filter(|(_, text)| text.contains("#[cfg(test)]\nmod tests;"));
+    let room = says_so.map(|(path, _)| {
+        let base = path.strip_suffix(".rs").unwrap_or(path);
+        format!("{}/tests", base.strip_suffix("/mod").unwrap_or(base))
+    });
+    room.collect()
+}
+
+/// File names as literals. Tests may have them, in modules and in `rooms` of their own: a test that took
+/// its names from the file that it tries would follow every mistake in it.
+pub(super) fn name_literals(path: &str, text: &str, rooms: &[String]) -> Vec<Fault> {
+    let of_room = |room: &String| {
+        let rest = path.strip_prefix(room.as_str());
+        rest.is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
+    };
+    if path == NAMES_FILE || rooms.iter().any(of_room) {
         return Vec::new();
     }
     let strings = source::views(&source::without_tests(text)).strings;
@@ -196,16 +214,31 @@ fn a_file_name_formatted_elsewhere_is_found() {
     assert_eq!(
         name_literals(
             "engine/src/merge/mod.rs",
-            "let a = format!(\"hint-{id}.cask\");"
+            "let a = format!(\"hint-{id}.cask\");",
+            &[]
         )
         .len(),
         2
     );
     assert_eq!(
-        name_literals("engine/src/merge/mod.rs", "let a = \"manifest-a\";").len(),
+        name_literals("engine/src/merge/mod.rs", "let a = \"manifest-a\";", &[]).len(),
         1
     );
-    assert!(name_literals(NAMES_FILE, "\"manifest-a\"").is_empty());
+    assert!(name_literals(NAMES_FILE, "\"manifest-a\"", &[]).is_empty());
     let fine = "// manifest-a\n#[cfg(test)]\nmod tests { const A: &str = \"manifest-a\"; }";
-    assert!(name_literals("engine/src/merge/mod.rs", fine).is_empty());
+    assert!(name_literals("engine/src/merge/mod.rs", fine, &[]).is_empty());
+    let rooms = test_rooms(&[
+        ("engine/src/crash/mod.rs", "#[cfg(test)]\nmod tests;\n"),
+        ("engine/src/disk/sim.rs", "#[cfg(test)]\nmod tests;\n"),
+        ("engine/src/merge/mod.rs", "mod tests;\n"),
+    ]);
+    let found = |path| name_literals(path, "let a = \"manifest-a\";", &rooms).len();
+    assert_eq!(found("engine/src/crash/tests/lives.rs"), 0);
+    assert_eq!(found("engine/src/disk/sim/tests.rs"), 0);
+    assert_eq!(found("engine/src/crash/tests_of_mine.rs"), 1);
+    assert_eq!(
+        found("engine/src/merge/tests/a.rs"),
+        1,
+        "not for tests alone"
+    );
 }

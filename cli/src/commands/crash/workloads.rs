@@ -13,7 +13,7 @@ use crate::human::Table;
 use crate::output::Output;
 
 /// Name, what it is about, steps.
-const MIXES: [(&str, &str, &str); 9] = [
+const MIXES: [(&str, &str, &str); 11] = [
     (
         "small",
         "a little of everything, in twelve steps",
@@ -59,6 +59,16 @@ const MIXES: [(&str, &str, &str); 9] = [
         "keyspaces dropped and made again",
         "p2.1.30d p0.1.30d x2 p2.1.40d r x2 p2.2.30k m o p2.1.30d x0 p0.1.30d M",
     ),
+    (
+        "prefixes",
+        "whole prefixes deleted at once, between puts, merges and a snapshot",
+        "p1.1.30d p1.2.300k p0.1.30d D1.2k p1.2.30d n r p1.3.30b D1d M p1.1.40d D1k o p1.2.30d W",
+    ),
+    (
+        "swaps",
+        "writes that happen only if the key is as expected, and copies of the store",
+        "e+0.1d E+0.1d e+0.1k c r e-0.1d E-0.1k e+1.1b p1.1.30t5d w10 e+1.1d M c o e-1.1d",
+    ),
 ];
 
 /// The language, for `--list-workloads`.
@@ -70,10 +80,12 @@ survive: b (buffered), k (kernel) or d (device).
   d0.1d         delete
   b+0.1-1.1d    a batch: put key 1 of keyspace 0, delete key 1 of keyspace 1
   t+0.1-1.1d    the same in a transaction; with T it is rolled back
+  e+0.1d e-0.1d put or delete if the key is as it was found; with E the expectation is wrong
+  D1d D1.2d     delete everything in keyspace 1 by the empty prefix, or what the prefix 2 has
   n             take a snapshot, which must show the same after every later step
   s r f i W     sync; seal the active segment; flusher; sync interval; one step of the worker
   m M           merge what is due; merge everything
-  x2 o w10      drop keyspace 2; close and open again; 10 s pass";
+  x2 o w10 c    drop keyspace 2; close and open again; 10 s pass; checkpoint";
 
 /// The built-in mix of that name, or the steps in the file of that name.
 pub(super) fn named(name: &str) -> Result<Workload, Failure> {
@@ -140,6 +152,27 @@ mod tests {
         for (name, ..) in MIXES {
             let workload = named(name).expect("well formed");
             assert!(workload.steps.len() > 5, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_language_tells_of_every_kind_of_step() {
+        let told: Vec<Step> = LANGUAGE
+            .lines()
+            .flat_map(str::split_whitespace)
+            .filter_map(|word| word.parse().ok())
+            .collect();
+        let letter = |step: &Step| step.to_string().chars().next();
+        let is_told = |step: &Step| told.iter().any(|one| letter(one) == letter(step));
+        // T and E, told in words, are as t and e but for what comes of them.
+        let other_half = |step: &Step| matches!(letter(step), Some('T' | 'E'));
+        for seed in 0..40 {
+            for step in Workload::random(seed, 24).steps {
+                assert!(is_told(&step) || other_half(&step), "{step}");
+            }
+        }
+        for step in Workload::menu() {
+            assert!(is_told(&step), "{step}");
         }
     }
 

@@ -13,10 +13,8 @@ use crate::store::Store;
 /// and judges what is left; returns how many states were judged.
 fn survives(workload: &Workload, faults: &[Fault], capacity: Option<usize>) -> u64 {
     let trial = Trial {
-        workload,
-        seed: 1,
-        faults,
         capacity,
+        ..Trial::new(workload, 1, faults)
     };
     let (states, bad) = try_out(&trial, flat(4), 12);
     if let Some(bad) = bad {

@@ -10,6 +10,7 @@ mod full_disk;
 mod kernel;
 mod lives;
 mod mutants;
+mod programs;
 mod reader;
 mod repair;
 mod sites;
@@ -48,6 +49,21 @@ struct Trial<'a> {
     seed: u64,
     faults: &'a [Fault],
     capacity: Option<usize>,
+    /// No more than that many states.
+    states_max: u64,
+}
+
+impl<'a> Trial<'a> {
+    /// On a disk without end.
+    fn new(workload: &'a Workload, seed: u64, faults: &'a [Fault]) -> Trial<'a> {
+        Trial {
+            workload,
+            seed,
+            faults,
+            capacity: None,
+            states_max: u64::MAX,
+        }
+    }
 }
 
 /// Runs the trial and crashes it at its last point and at one in `once_in` others. How many
@@ -64,8 +80,12 @@ fn try_out(trial: &Trial<'_>, effort: Effort, once_in: usize) -> (u64, Option<St
         deaf: None,
     };
     let trace = record(&setting, &program);
-    if trace.panicked {
-        return (0, trace.error);
+    // A fault may end a run early, and excuses nothing else.
+    let excused = !trial.faults.is_empty() || trial.capacity.is_some();
+    if let Some(error) = trace.error
+        && (trace.panicked || !excused)
+    {
+        return (0, Some(error));
     }
     let mut tally = Tally::default();
     let mut judge = Judge {
@@ -79,11 +99,13 @@ fn try_out(trial: &Trial<'_>, effort: Effort, once_in: usize) -> (u64, Option<St
     };
     let mut dice = Dice::new(mix(&[trial.seed, trace.points.len() as u64]));
     let last = trace.points.len().saturating_sub(1);
-    for (index, point) in trace.points.iter().enumerate() {
+    // From the end, where everything that was done shows.
+    for (index, point) in trace.points.iter().enumerate().rev() {
         if index != last && !dice.once_in(once_in) {
             continue;
         }
-        let at = judge.point(point, 0, &mut dice, &mut |_| true);
+        let mut go_on = |tally: &Tally| tally.states < trial.states_max;
+        let at = judge.point(point, 0, &mut dice, &mut go_on);
         if let Some(bad) = at.bad.into_iter().next() {
             return (tally.states, Some(format!("{:?}: {}", bad.path, bad.what)));
         }

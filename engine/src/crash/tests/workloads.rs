@@ -76,3 +76,16 @@ fn a_torn_header_of_a_segment_just_begun_is_no_damage() {
     assert!(report.losses.contains_key("torn sector"));
     report.assert_survived(100);
 }
+
+/// The hint of a segment was made when the ordered keyspace was gone, so without its keys, and linked
+/// into a checkpoint whose manifest still had the keyspace: what the checkpoint held seemed lost.
+#[test]
+fn a_hint_made_after_a_keyspace_was_dropped_takes_nothing_from_an_older_checkpoint() {
+    let workload = "p1.1.30d,c,x1,p0.2.30d,o,c".parse().expect("steps");
+    let report = Explorer::new()
+        .states(2_000)
+        .depth(0)
+        .workloads(&[workload]);
+    println!("{report}");
+    report.assert_survived(200);
+}
