@@ -1,12 +1,13 @@
 //! Programs for lines that no workload of steps comes to: a repair, a torn segment with a second
 //! name, a damaged store with keydir images, an image of several sectors, checkpoints by copies.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::crash::machine::options;
 use crate::crash::program::{Crashed, Outcome, Run};
-use crate::crash::{Failure, Fault, Operation};
+use crate::crash::{Failure, Fault, Operation, SimDisk};
 use crate::disk::{Disk, How};
 use crate::error::{ErrorKind, Result};
 use crate::keyspace::Keyspace;
@@ -214,13 +215,11 @@ fn the_link_is_left_alone(crashed: &Crashed<'_, u8>) -> Outcome {
     }
 }
 
-fn files_with_bytes(
-    disk: &crate::crash::SimDisk,
-) -> std::result::Result<Vec<(String, Vec<u8>)>, Box<dyn std::error::Error>> {
-    let mut all = Vec::new();
+fn files_with_bytes(disk: &SimDisk) -> std::io::Result<BTreeMap<String, Vec<u8>>> {
+    let mut all = BTreeMap::new();
     for (name, _) in disk.files() {
         let bytes = disk.bytes_of(&name)?;
-        all.push((name, bytes));
+        all.insert(name, bytes);
     }
     Ok(all)
 }
