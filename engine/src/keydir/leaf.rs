@@ -64,6 +64,22 @@ impl Leaf {
         leaves
     }
 
+    /// The leaf with one more key at its place `at`; `None` if it has to be split or packed anew.
+    pub(super) fn with(&self, at: usize, key: &[u8], location: Location) -> Option<Leaf> {
+        if self.len() >= KEYS_MAX || self.keys.keys_bytes() + key.len() > BYTES_MAX {
+            return None;
+        }
+        let (before, after) = self.locations.split_at_checked(at)?;
+        let new = AtomicU64::new(pack(location));
+        let all = before.iter().chain([&new]).chain(after);
+        Some(Leaf {
+            keys: self.keys.with(at, key)?,
+            locations: all
+                .map(|slot| AtomicU64::new(slot.load(Ordering::Acquire)))
+                .collect(),
+        })
+    }
+
     pub(super) fn len(&self) -> usize {
         self.keys.len()
     }

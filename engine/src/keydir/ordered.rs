@@ -145,10 +145,13 @@ impl OrderedKeydir {
         match (at, old, new) {
             (Ok(at), Some(old), Some(new)) => return leaf.replace(at, old, new),
             (Err(at), _, Some(new)) => {
-                let mut entries = leaf.entries();
-                entries.insert(at, ((&[], key), new));
-                let rising = at == leaf.len();
-                self.put(&way, place, Leaf::split_of(&entries, rising));
+                let leaves = leaf.with(at, key, new).map(|grown| vec![grown]);
+                let leaves = leaves.unwrap_or_else(|| {
+                    let mut entries = leaf.entries();
+                    entries.insert(at, ((&[], key), new));
+                    Leaf::split_of(&entries, at == leaf.len())
+                });
+                self.put(&way, place, leaves);
                 self.len.fetch_add(1, Ordering::Relaxed);
             }
             (Ok(at), _, None) => {

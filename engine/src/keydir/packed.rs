@@ -91,8 +91,41 @@ impl Packed {
         }
     }
 
+    /// The block with `key` at its place `at`, as `of` would make it, in one copy of its bytes:
+    /// what nearly every new key needs. `None` if the key does not begin as all others do, or has
+    /// no room among short ends.
+    pub(super) fn with(&self, at: usize, key: &[u8]) -> Option<Packed> {
+        let Ends::Short(ends) = &self.ends else {
+            return None;
+        };
+        // The first key is all shared, which only `of` sees.
+        ends.first()?;
+        let (shared, rests) = self.bytes.split_at_checked(self.shared)?;
+        let rest = key.strip_prefix(shared)?;
+        u16::try_from(rests.len() + rest.len()).ok()?;
+        let more = u16::try_from(rest.len()).ok()?;
+        let (ends_before, ends_after) = ends.split_at_checked(at)?;
+        let start = ends_before.last().copied().unwrap_or(0);
+        let (before, after) = rests.split_at_checked(usize::from(start))?;
+        let behind = ends_after.iter().map(|end| end + more);
+        let mut ends = Vec::with_capacity(ends.len() + 1);
+        ends.extend_from_slice(ends_before);
+        ends.push(start + more);
+        ends.extend(behind);
+        Some(Packed {
+            shared: self.shared,
+            ends: Ends::Short(ends.into_boxed_slice()),
+            bytes: [shared, before, rest, after].concat().into_boxed_slice(),
+        })
+    }
+
     pub(super) fn len(&self) -> usize {
         self.ends.len()
+    }
+
+    /// Bytes of all keys, each whole.
+    pub(super) fn keys_bytes(&self) -> usize {
+        self.bytes.len() + self.shared * self.len().saturating_sub(1)
     }
 
     /// Bytes of memory that it points to.
@@ -207,6 +240,39 @@ mod tests {
         ] {
             assert_eq!(block.search(key), Err(at), "{key:?}");
         }
+    }
+
+    #[test]
+    fn a_key_put_in_makes_the_block_that_all_keys_make() {
+        let keys: Vec<String> = (100..160).map(|i| format!("/node/{}/{i}", i % 7)).collect();
+        let mut sorted: Vec<&[u8]> = Vec::new();
+        let (mut block, mut copied) = (packed(&[]), 0);
+        for key in keys
+            .iter()
+            .map(String::as_bytes)
+            .chain([&b"/node/"[..], b"/", b"x"])
+        {
+            let at = block.search(key).expect_err("a new one");
+            sorted.insert(at, key);
+            let whole = packed(&sorted);
+            if let Some(with) = block.with(at, key) {
+                assert_eq!((with.shared, &with.bytes), (whole.shared, &whole.bytes));
+                let ends = |block: &Packed| (0..block.len()).map(|i| block.ends.get(i)).collect();
+                let (a, b): (Vec<usize>, Vec<usize>) = (ends(&with), ends(&whole));
+                assert_eq!(a, b);
+                copied += 1;
+            }
+            let bytes: usize = sorted.iter().map(|key| key.len()).sum();
+            assert_eq!(whole.keys_bytes(), bytes);
+            block = whole;
+        }
+        assert!(copied > 50, "{copied}");
+        let long = packed(&[b"a", &[7; 65_530]]);
+        assert!(
+            long.with(1, b"b1234567").is_none(),
+            "no room among short ends"
+        );
+        assert!(long.with(1, b"b").is_some());
     }
 
     #[test]
