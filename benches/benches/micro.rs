@@ -221,10 +221,6 @@ fn merge(c: &mut Criterion) {
     }
 }
 
-#[expect(
-    missing_docs,
-    reason = "the macro's function has no place for a comment"
-)]
 mod groups {
     use super::{
         Criterion, Duration, commit, criterion_group, get, keydir, merge, record, recovery, scan,

@@ -25,7 +25,9 @@ struct Canopy(Database);
 
 impl Canopy {
     fn open(dir: &Path) -> Outcome<Canopy> {
-        let mut options = EnvOptions::new(dir.join("canopydb"));
+        let dir = dir.join("canopydb");
+        std::fs::create_dir_all(&dir)?;
+        let mut options = EnvOptions::new(dir);
         options.page_cache_size = CACHE_BYTES;
         let db = Canopy(Database::with_options(options, DbOptions::new())?);
         db.change(Durability::Device, |_| Ok(()))?;

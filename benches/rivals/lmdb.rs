@@ -6,7 +6,7 @@ use std::ops::Bound;
 use std::path::Path;
 
 use heed::types::Bytes;
-use heed::{Database, Env, EnvFlags, EnvOpenOptions, RoTxn, WithTls};
+use heed::{Database, Env, EnvFlags, EnvOpenOptions, RoTxn, WithoutTls};
 use peercask::Durability;
 
 use crate::Outcome;
@@ -28,13 +28,14 @@ pub(super) const ENTRY: Entry = Entry {
 };
 
 struct Lmdb {
-    env: Env,
+    env: Env<WithoutTls>,
     db: Database<Bytes, Bytes>,
 }
 
 impl Lmdb {
     fn open(dir: &Path, settings: &Settings) -> Outcome<Lmdb> {
-        let mut options = EnvOpenOptions::new();
+        // A thread may hold a reader and still read otherwise.
+        let mut options = EnvOpenOptions::new().read_txn_without_tls();
         options.map_size(MAP_BYTES).max_readers(READERS_MAX);
         #[expect(
             unsafe_code,
@@ -56,7 +57,7 @@ impl Lmdb {
 }
 
 struct LmdbReader<'a> {
-    txn: RoTxn<'a, WithTls>,
+    txn: RoTxn<'a, WithoutTls>,
     db: Database<Bytes, Bytes>,
 }
 

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::args::BenchArgs;
+use crate::backend::Kind;
 use crate::line::Line;
 use crate::runner::{self, Event, Failed};
 use crate::{Error, Outcome, backend, goals, process, report, table, workload};
@@ -94,6 +95,14 @@ pub fn run(
             desk.note("the stores lie in memory: syncs cost nothing there; --dir takes a directory on a disk");
         }
         let plan = args.plan(children.0, children.1);
+        let rivals = plan
+            .backends
+            .iter()
+            .filter(|entry| entry.kind == Kind::Rival);
+        for rival in rivals {
+            let version = rival.version().unwrap_or_default();
+            desk.note(&format!("{} {version}: {}", rival.name, rival.advice));
+        }
         desk.total(plan.processes());
         let results = measured(args, json, &plan, desk)?;
         lines.extend(results.lines);

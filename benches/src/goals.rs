@@ -24,7 +24,8 @@ const TEN_MILLION: f64 = 1e7;
 /// The goals that the lines tell of.
 #[must_use]
 pub fn verdicts(lines: &[Line]) -> Vec<Verdict> {
-    let all = Lines(lines);
+    let lines = table::chosen(lines);
+    let all = Lines(&lines);
     let mut found = Vec::new();
     all.memory(&mut found);
     all.pauses(&mut found);

@@ -67,7 +67,25 @@ pub fn lines(lines: &[Line]) -> Vec<String> {
             printed.push(String::new());
         }
     }
+    let versions = versions(lines);
+    if !versions.is_empty() {
+        printed.extend([format!("Versions: {}", versions.join(", ")), String::new()]);
+    }
     printed
+}
+
+/// Whose figures these are, with the version of each; floors have none.
+#[must_use]
+pub fn versions(lines: &[Line]) -> Vec<String> {
+    let version = |line: &Line| {
+        let floor = line.backend.starts_with("floor");
+        let version = line.details.version.as_ref().filter(|_| !floor)?;
+        Some(format!("{} {version}", line.backend))
+    };
+    let mut versions: Vec<String> = lines.iter().filter_map(version).collect();
+    versions.sort();
+    versions.dedup();
+    versions
 }
 
 /// Lines of one workload and size, in the order of the first.
@@ -87,6 +105,29 @@ pub fn groups(lines: &[Line]) -> Vec<Vec<&Line>> {
         }
     }
     groups
+}
+
+/// Of each workload, backend and size of records the line with the most keys, of several such the
+/// one with the best rate: floors are measured anew beside each backend.
+#[must_use]
+pub fn chosen(lines: &[Line]) -> Vec<Line> {
+    let mut chosen: Vec<Line> = Vec::new();
+    let place = |line: &Line| {
+        let who = (line.workload.clone(), line.backend.clone());
+        (who, line.threads, line.key_len, line.value_len)
+    };
+    for line in lines {
+        match chosen.iter_mut().find(|other| place(other) == place(line)) {
+            Some(other) => {
+                let better = (line.n, line.ops_per_s) > (other.n, other.ops_per_s);
+                if better {
+                    *other = line.clone();
+                }
+            }
+            None => chosen.push(line.clone()),
+        }
+    }
+    chosen
 }
 
 fn head(first: &Line) -> String {

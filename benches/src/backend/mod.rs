@@ -2,9 +2,6 @@
 //! in (their files lie in `rivals/`). How each rival is set up follows its own documentation;
 //! `advice` says what that was. All caches that can be sized are 1 GiB.
 
-#[cfg(feature = "bitcasky")]
-#[path = "../../rivals/bitcasky.rs"]
-mod bitcasky;
 #[cfg(feature = "candystore")]
 #[path = "../../rivals/candystore.rs"]
 mod candystore;
@@ -265,8 +262,6 @@ static ALL: &[Entry] = &[
     sqlite::ENTRY,
     #[cfg(feature = "candystore")]
     candystore::ENTRY,
-    #[cfg(feature = "bitcasky")]
-    bitcasky::ENTRY,
     #[cfg(feature = "rocksdb")]
     rocksdb::ENTRY,
 ];

@@ -17,7 +17,10 @@ struct Bar<'a> {
 /// Operations a second: one picture for each workload and size that has rates.
 pub(super) fn throughput(page: &mut String, lines: &[Line]) -> Outcome<()> {
     let rated = |line: &Line| line.ops_per_s.is_some() && !line.workload.starts_with("space");
-    let lines: Vec<Line> = lines.iter().filter(|line| rated(line)).cloned().collect();
+    let lines: Vec<Line> = table::chosen(lines)
+        .into_iter()
+        .filter(|line| rated(line))
+        .collect();
     let groups = table::groups(&lines);
     if groups.is_empty() {
         return Ok(());
@@ -60,6 +63,7 @@ pub(super) fn throughput(page: &mut String, lines: &[Line]) -> Outcome<()> {
 
 /// Bytes a key: what the counting allocator saw, and what the system says of the process.
 pub(super) fn memory(page: &mut String, lines: &[Line]) -> Outcome<()> {
+    let lines = table::chosen(lines);
     let growth: Vec<&Line> = lines
         .iter()
         .filter(|line| line.workload == "growth")

@@ -42,6 +42,7 @@ const LATENCIES: &[&str] = &[
 /// One picture for each workload: which share of calls took longer than what.
 pub(super) fn latency(page: &mut String, lines: &[Line]) -> Outcome<()> {
     let mut pictures = Vec::new();
+    let lines = table::chosen(lines);
     for name in LATENCIES {
         let curves: Vec<Curve> = lines
             .iter()
@@ -102,6 +103,8 @@ fn percentiles(line: &Line) -> Vec<(f64, f64)> {
 /// Ten to the power of `exponent` as a share: "1 %", "1 of 10,000".
 fn share(exponent: f64) -> String {
     match exponent {
+        // Between the powers of ten stands nothing.
+        e if (e - e.round()).abs() > 0.05 => String::new(),
         e if e > -0.5 => "all".to_owned(),
         e if e > -2.5 => format!("{:.0} %", 100.0 * 10_f64.powf(e)),
         e => format!("1 of {}", table::count(table::whole(10_f64.powf(-e)))),
@@ -235,7 +238,9 @@ fn colour(name: &str, rival: usize) -> RGBColor {
     match name {
         "peercask-hash" => RGBColor(59, 111, 182),
         "peercask-ordered" => RGBColor(47, 143, 107),
-        name if name.starts_with("floor") => RGBColor(150, 150, 150),
+        "floor-idle" => RGBColor(196, 196, 196),
+        "floor-map" => RGBColor(120, 120, 120),
+        name if name.starts_with("floor") => RGBColor(158, 158, 158),
         _ => RIVALS.get(rival % RIVALS.len()).copied().unwrap_or(BLACK),
     }
 }

@@ -58,19 +58,7 @@ fn opening(lines: &[Line]) -> String {
         .iter()
         .map(|(key, value)| format!("{key} + {value}"))
         .collect();
-    let mut versions: Vec<String> = lines
-        .iter()
-        .filter_map(|line| {
-            Some(format!(
-                "{} {}",
-                line.backend,
-                line.details.version.as_ref()?
-            ))
-        })
-        .filter(|version| !version.starts_with("floor"))
-        .collect();
-    versions.sort();
-    versions.dedup();
+    let versions = table::versions(lines);
     let loads = lines.iter().filter_map(|line| line.details.load_average);
     let busiest = loads.fold(f64::NAN, f64::max);
     let mut text = format!(
