@@ -1,0 +1,10 @@
+//! The peer store of a swarm, fed with the swarm's own events, beside `MemoryStore` where both must
+//! agree. The items are those of the store's checklist in the crate's docs.
+
+mod customs;
+mod dials;
+mod limits;
+mod parity;
+mod restart;
+mod support;
+mod table;
