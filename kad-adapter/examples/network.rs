@@ -68,6 +68,7 @@ fn config(number: u64, dir: Option<&Path>) -> Config {
         republish: Duration::from_secs(12 * 3_600),
         keys_max: 1_000_000,
         disk_mib: 0,
+        peers: false,
     }
 }
 

@@ -1,5 +1,5 @@
-//! A node that keeps what it holds and what it provides: tcp, noise, yamux, identify and kad, with
-//! its identity and its records in one directory.
+//! A node that keeps what it holds, what it provides and whom it met: tcp, noise, yamux, identify and
+//! kad, with its identity, its records and its peers in one directory.
 //!
 //! ```sh
 //! cargo run --release -p peercask-kad --example node -- --dir node-a
@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Then one command a line: `provide KEY`, `stop KEY`, `find KEY`, `put KEY VALUE`, `get KEY`, `stats`, `quit`.
-//! End it in any way and start it again: it goes on providing what it provided.
+//! End it in any way and start it again, without `--dial`: it finds its way back to the network, and
+//! goes on providing what it provided.
 #![expect(clippy::print_stdout, reason = "it is a command")]
 
 mod common;
@@ -15,6 +16,7 @@ mod common;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use common::rejoin::Rejoin;
 use common::swarm::{self, Failure, Node, NodeEvent};
 use futures::StreamExt as _;
 use libp2p_core::Multiaddr;
@@ -23,6 +25,7 @@ use libp2p_kad as kad;
 use libp2p_kad::{QueryResult, Quorum, Record, RecordKey};
 use libp2p_swarm::{Swarm, SwarmEvent};
 use peercask_kad::{Handle, Options, PersistentStore, Republisher};
+use peercask_peerstore::swarm::{Config as PeerConfig, PersistentStore as PeerStore};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 struct Args {
@@ -65,7 +68,10 @@ async fn main() -> Result<(), Failure> {
     let mut republisher = Republisher::new(handle.clone());
     let mut config = kad::Config::new(swarm::PROTOCOL);
     Republisher::configure(&mut config);
-    let mut swarm = swarm::build(&keypair, store, config)?;
+    let peers = PeerStore::open(args.dir.join("peers"), PeerConfig::default().own_id(local))?;
+    let books = peers.books().clone();
+    let mut swarm = swarm::build(&keypair, store, config, Some(peers))?;
+    println!("{} peers are remembered", books.count());
     println!(
         "peer {local}; {} records came back in {:?}",
         handle.report().records,
@@ -81,6 +87,7 @@ async fn main() -> Result<(), Failure> {
         let _queries_follow = swarm.behaviour_mut().kad.bootstrap();
     }
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    let mut rejoin = Rejoin::default();
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     loop {
         tokio::select! {
@@ -89,10 +96,14 @@ async fn main() -> Result<(), Failure> {
                 Some(line) if line.trim() != "quit" => on_line(&mut swarm, &handle, &line),
                 _ => break,
             },
-            _ = tick.tick() => drop(republisher.tick(&mut swarm.behaviour_mut().kad)?),
+            _ = tick.tick() => {
+                rejoin.tick(&mut swarm);
+                republisher.tick(&mut swarm.behaviour_mut().kad)?;
+            }
         }
     }
     drop(swarm);
+    books.close()?;
     // Dropping the swarm closed the store; this tells how it went.
     Ok(handle.close()?)
 }
@@ -148,9 +159,7 @@ fn on_event(
             info,
             ..
         })) => {
-            for address in info.listen_addrs {
-                swarm.behaviour_mut().kad.add_address(&peer_id, address);
-            }
+            swarm::identified(swarm, &peer_id, &info);
         }
         SwarmEvent::Behaviour(NodeEvent::Kad(event)) => {
             republisher.on_event(&event);

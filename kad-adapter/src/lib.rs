@@ -99,7 +99,7 @@
 //! | E4 | `e2e::e4_a_bystander_does_not_wait_for_the_store` |
 //! | E5 | `e2e::e5_a_flooded_node_still_provides_its_own_keys` |
 //! | E6 | `e2e::e6_a_node_on_a_full_disk_answers_shows_red_and_recovers` |
-//! | E7 rejoin | needs the peer store: it comes with it |
+//! | E7 rejoin | `e2e::e7_a_node_finds_its_way_back_without_its_bootstrap_nodes`, `e2e::e7_nine_of_ten_stale_addresses_do_not_keep_a_node_out` |
 //! | E9 soak | `quotas::the_files_stay_within_their_budget_under_a_day_of_churn` |
 //! | bad input | all of `bad_input` |
 //! | migration | `parity::a_store_is_filled_from_any_other` |

@@ -4,4 +4,5 @@
 pub mod any_store;
 pub mod child;
 pub mod node;
+pub mod rejoin;
 pub mod swarm;

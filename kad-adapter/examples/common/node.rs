@@ -13,9 +13,12 @@ use libp2p_kad::store::{MemoryStore, MemoryStoreConfig};
 use libp2p_kad::{GetProvidersOk, GetRecordOk, QueryId, QueryResult, Quorum, Record, RecordKey};
 use libp2p_swarm::{Swarm, SwarmEvent};
 use peercask_kad::{Handle, Limits, Options, PersistentStore, Republisher};
+use peercask_peerstore::libp2p::{Dial, Ttl};
+use peercask_peerstore::swarm::{Config as PeerConfig, PersistentStore as PeerStore};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use super::any_store::AnyStore;
+use super::rejoin::Rejoin;
 use super::swarm::{self, Failure, Node, NodeEvent};
 
 /// Queries of one command that run at a time.
@@ -38,6 +41,8 @@ pub struct Config {
     pub keys_max: u64,
     /// Bytes of its files at most, in MiB; 0 for no limit.
     pub disk_mib: u64,
+    /// Whether it remembers peers, in a directory beside that of its store.
+    pub peers: bool,
 }
 
 impl Config {
@@ -47,18 +52,19 @@ impl Config {
             .as_ref()
             .map_or("-".to_owned(), |dir| dir.display().to_string());
         format!(
-            "{} {} {} {} {} {} {dir}",
+            "{} {} {} {} {} {} {} {dir}",
             self.number,
             self.port,
             self.ttl.as_secs(),
             self.republish.as_secs(),
             self.keys_max,
-            self.disk_mib
+            self.disk_mib,
+            self.peers
         )
     }
 
     pub fn of_text(text: &str) -> Result<Config, Failure> {
-        let mut words = text.splitn(7, ' ');
+        let mut words = text.splitn(8, ' ');
         let mut next = || words.next().ok_or("a word is missing");
         Ok(Config {
             number: next()?.parse()?,
@@ -67,6 +73,7 @@ impl Config {
             republish: Duration::from_secs(next()?.parse()?),
             keys_max: next()?.parse()?,
             disk_mib: next()?.parse()?,
+            peers: next()?.parse()?,
             dir: Some(next()?).filter(|dir| *dir != "-").map(PathBuf::from),
         })
     }
@@ -108,6 +115,7 @@ struct Running {
     swarm: Swarm<Node<AnyStore>>,
     handle: Option<Handle>,
     republisher: Option<Republisher>,
+    rejoin: Rejoin,
     job: Option<Job>,
 }
 
@@ -126,7 +134,14 @@ impl Running {
         if republisher.is_some() {
             Republisher::configure(&mut kad_config);
         }
-        let mut swarm = swarm::build(&keypair, store, kad_config)?;
+        let peers = match &config.dir {
+            Some(dir) if config.peers => {
+                let dir = dir.with_extension("peers");
+                Some(PeerStore::open(dir, PeerConfig::default().own_id(local))?)
+            }
+            _ => None,
+        };
+        let mut swarm = swarm::build(&keypair, store, kad_config, peers)?;
         swarm.listen_on(format!("/ip4/127.0.0.1/tcp/{}", config.port).parse()?)?;
         say(&format!("peer {local}"));
         Ok(Running {
@@ -134,6 +149,7 @@ impl Running {
             swarm,
             handle,
             republisher,
+            rejoin: Rejoin::default(),
             job: None,
         })
     }
@@ -155,6 +171,7 @@ impl Running {
     }
 
     fn on_tick(&mut self) {
+        self.rejoin.tick(&mut self.swarm);
         if let Some(republisher) = &mut self.republisher {
             // Closed: the node is about to end.
             let _closed = republisher.tick(&mut self.swarm.behaviour_mut().kad);
@@ -188,6 +205,16 @@ impl Running {
                 say("unhogged");
             }
             ["fill", count] => self.fill(count.parse()?)?,
+            ["connected"] => {
+                let count = self.swarm.connected_peers().count();
+                say(&format!("connected {count} dials {}", self.rejoin.dials));
+            }
+            ["remembered"] => {
+                let peers = self.swarm.behaviour().peers.as_ref();
+                let count = peers.map_or(0, |peers| peers.store().books().count());
+                say(&format!("remembered {count}"));
+            }
+            ["stale", count] => self.remember_stale(count.parse()?)?,
             ["peers"] => {
                 let known = self.swarm.behaviour_mut().kad.kbuckets();
                 let count: usize = known.map(|bucket| bucket.num_entries()).sum();
@@ -315,12 +342,7 @@ impl Running {
 
     fn on_identify(&mut self, event: libp2p_identify::Event) {
         if let libp2p_identify::Event::Received { peer_id, info, .. } = event {
-            for address in info.listen_addrs {
-                self.swarm
-                    .behaviour_mut()
-                    .kad
-                    .add_address(&peer_id, address);
-            }
+            swarm::identified(&mut self.swarm, &peer_id, &info);
         }
     }
 
@@ -404,6 +426,24 @@ impl Running {
             }
         }
         say(&format!("filled {count}"));
+        Ok(())
+    }
+}
+
+impl Running {
+    /// Peers as good as any by the books, whose addresses lead nowhere any more.
+    fn remember_stale(&mut self, count: u64) -> Result<(), Failure> {
+        let peers = self.swarm.behaviour_mut().peers.as_mut();
+        let books = peers.ok_or("no peer store")?.store().books().clone();
+        for number in 0..count {
+            let peer = PeerId::random();
+            // Nobody listens on the discard port.
+            let address: Multiaddr = format!("/ip4/127.0.{}.1/tcp/9", number % 200).parse()?;
+            let life = Ttl::from(Duration::from_secs(3_600));
+            books.add_addrs(peer, std::slice::from_ref(&address), life)?;
+            books.record_dial(peer, &address, Dial::Succeeded)?;
+        }
+        say(&format!("stale {count}"));
         Ok(())
     }
 }

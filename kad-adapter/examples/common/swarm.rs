@@ -1,14 +1,17 @@
-//! A swarm of tcp, noise, yamux, identify and kad, and the identity that is kept in a file.
+//! A swarm of tcp, noise, yamux, identify, kad and, if it is given one, a peer store; and the identity that is kept in a file.
 
 use std::error::Error;
 use std::path::Path;
 use std::time::Duration;
 
 use libp2p_core::{Transport as _, upgrade};
-use libp2p_identity::Keypair;
+use libp2p_identity::{Keypair, PeerId};
 use libp2p_kad as kad;
 use libp2p_kad::store::RecordStore;
+use libp2p_swarm::behaviour::toggle::Toggle;
 use libp2p_swarm::{NetworkBehaviour, StreamProtocol, Swarm};
+use peercask_peerstore::libp2p::Identified;
+use peercask_peerstore::swarm::{Behaviour as PeerBehaviour, PersistentStore as PeerStore};
 
 pub type Failure = Box<dyn Error + Send + Sync>;
 
@@ -20,6 +23,8 @@ pub const PROTOCOL: StreamProtocol = StreamProtocol::new("/peercask-demo/kad/1.0
 pub struct Node<S: RecordStore + Send + 'static> {
     pub kad: kad::Behaviour<S>,
     pub identify: libp2p_identify::Behaviour,
+    /// Learns the addresses of peers from the swarm, and gives them to it for dials.
+    pub peers: Toggle<PeerBehaviour>,
 }
 
 /// The key pair kept in `path`, made on the first start.
@@ -43,6 +48,7 @@ pub fn build<S: RecordStore + Send + 'static>(
     keypair: &Keypair,
     store: S,
     config: kad::Config,
+    peers: Option<PeerStore>,
 ) -> Result<Swarm<Node<S>>, Failure> {
     let local = keypair.public().to_peer_id();
     let transport = libp2p_tcp::tokio::Transport::new(libp2p_tcp::Config::default())
@@ -57,8 +63,39 @@ pub fn build<S: RecordStore + Send + 'static>(
     let behaviour = Node {
         kad,
         identify: libp2p_identify::Behaviour::new(identify),
+        peers: Toggle::from(peers.map(PeerBehaviour::new)),
     };
     let config = libp2p_swarm::Config::with_tokio_executor()
         .with_idle_connection_timeout(Duration::from_secs(60));
     Ok(Swarm::new(transport, behaviour, local, config))
+}
+
+/// What identify told goes to the routing table, and what else it tells to the peer store. A peer
+/// store that cannot take it says so in its health.
+pub fn identified<S: RecordStore + Send + 'static>(
+    swarm: &mut Swarm<Node<S>>,
+    peer: &PeerId,
+    info: &libp2p_identify::Info,
+) {
+    let node = swarm.behaviour_mut();
+    for address in &info.listen_addrs {
+        node.kad.add_address(peer, address.clone());
+    }
+    let Some(peers) = node.peers.as_mut() else {
+        return;
+    };
+    let protocols: Vec<String> = info.protocols.iter().map(ToString::to_string).collect();
+    let record = info
+        .signed_peer_record
+        .as_ref()
+        .map(|envelope| envelope.clone().into_protobuf_encoding());
+    let told = Identified {
+        record: record.as_deref(),
+        protocols: &protocols,
+        agent_version: Some(&info.agent_version),
+        protocol_version: Some(&info.protocol_version),
+        ..Identified::default()
+    };
+    // A record that does not hold is the sender's fault, a full disk ours: the node goes on.
+    let _told = peers.store_mut().identified(peer, &told);
 }

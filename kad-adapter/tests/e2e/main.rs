@@ -50,6 +50,7 @@ fn config(number: u64, dir: Option<&Path>) -> Config {
         republish: Duration::from_secs(3_600),
         keys_max: 100_000,
         disk_mib: 0,
+        peers: false,
     }
 }
 
@@ -357,4 +358,98 @@ fn e6_a_node_on_a_full_disk_answers_shows_red_and_recovers() {
         std::thread::sleep(Duration::from_millis(50));
     }
     assert!(ask(&mut node, "put again 0 5 600").found > 0);
+}
+
+/// E7: how a node that comes back finds the network when all whom it once dialled first are gone.
+struct Way {
+    /// Values of the others that it finds.
+    found: u64,
+    dials: u64,
+    ms: u128,
+}
+
+/// A network, a node in it that is killed with its bootstrap node, and the node again: where it
+/// listens now nobody knows.
+fn rejoin(peers: bool, stale: u64) -> Way {
+    let others = if is_full() { 28 } else { 6 };
+    let dir = tempfile::tempdir().expect("a directory");
+    let bootstrap = start(&config(1, None));
+    let mut network: Vec<NodeProcess> = (0..others)
+        .map(|number| start(&config(20 + number, None)))
+        .collect();
+    for node in &mut network {
+        node.dial(&bootstrap.address).expect("dialled");
+    }
+    let config_of_node = Config {
+        peers,
+        ..config(2, Some(dir.path()))
+    };
+    let mut node = start(&config_of_node);
+    node.dial(&bootstrap.address).expect("dialled");
+    wait_for(&mut node, "connected", |count| count > others / 2);
+    if peers {
+        wait_for(&mut node, "remembered", |count| count > others / 2);
+    }
+    if stale > 0 {
+        // Of ten that it remembers, nine lead nowhere.
+        let count = stale * (others + 1);
+        node.ask(&format!("stale {count}"), "stale ", LONG)
+            .expect("remembered");
+    }
+    ask(&mut network[0], &format!("put e7 0 {} 600", records()));
+    node.kill().expect("killed");
+    bootstrap.kill().expect("killed");
+    let start_time = std::time::Instant::now();
+    let mut node = start(&config_of_node);
+    if !peers {
+        std::thread::sleep(Duration::from_secs(5));
+        let alone = number_of(&mut node, "connected").0;
+        return Way {
+            found: alone,
+            dials: 0,
+            ms: 0,
+        };
+    }
+    wait_for(&mut node, "connected", |count| count > 0);
+    let (_, dials) = number_of(&mut node, "connected");
+    let ms = start_time.elapsed().as_millis();
+    let found = ask(&mut node, &format!("records e7 0 {}", records())).found;
+    Way { found, dials, ms }
+}
+
+/// What `connected` and `remembered` tell: a number, and how many dials the way back took.
+fn number_of(node: &mut NodeProcess, name: &str) -> (u64, u64) {
+    let told = node.ask(name, &format!("{name} "), LONG).expect("told");
+    let mut words = told.split(' ');
+    let number = |word: Option<&str>| word.and_then(|word| word.parse().ok()).unwrap_or(0);
+    (number(words.next()), number(words.nth(1)))
+}
+
+fn wait_for(node: &mut NodeProcess, name: &str, is_right: impl Fn(u64) -> bool) {
+    let end = std::time::Instant::now() + LONG;
+    loop {
+        let found = number_of(node, name).0;
+        if is_right(found) {
+            return;
+        }
+        assert!(std::time::Instant::now() < end, "{name} is {found}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn e7_a_node_finds_its_way_back_without_its_bootstrap_nodes() {
+    let _turn = turn();
+    let way = rejoin(true, 0);
+    eprintln!("back after {} ms and {} dials", way.ms, way.dials);
+    assert_eq!(way.found, records(), "all values are found");
+    assert_eq!(rejoin(false, 0).found, 0, "the control has to stay alone");
+}
+
+#[test]
+fn e7_nine_of_ten_stale_addresses_do_not_keep_a_node_out() {
+    let _turn = turn();
+    let way = rejoin(true, 9);
+    eprintln!("back after {} ms and {} dials", way.ms, way.dials);
+    assert_eq!(way.found, records(), "all values are found");
 }

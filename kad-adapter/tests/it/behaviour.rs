@@ -39,7 +39,7 @@ async fn peer_with(number: u64, config: kad::Config, options: Options) -> Peer {
     let id = keypair.public().to_peer_id();
     let dir = dir();
     let store = PersistentStore::open(dir.path(), id, options).expect("opened");
-    let mut swarm = build(&keypair, store, config).expect("built");
+    let mut swarm = build(&keypair, store, config, None).expect("built");
     let any = "/ip4/127.0.0.1/tcp/0".parse().expect("an address");
     swarm.listen_on(any).expect("listening");
     loop {
