@@ -313,7 +313,7 @@ async fn the_driver_publishes_after_a_restart_without_a_call_of_the_application(
     let handle = store_again.handle();
     let mut config = config();
     Republisher::configure(&mut config);
-    let swarm = build(&keypair, store_again, config).expect("built");
+    let swarm = build(&keypair, store_again, config, None).expect("built");
     let mut peers = vec![
         Peer {
             swarm,
