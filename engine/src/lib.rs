@@ -223,8 +223,8 @@
 //!
 //! [`Store::stats`] tells what the store holds, did and waited for, in constant time, latencies as
 //! [`Histogram`]s. With the feature `metrics`, `Stats::publish` hands all of it to the recorder of
-//! the `metrics` facade. Spans of `tracing` stand around open, recovery, merge, sync and
-//! checkpoint; a store that is poisoned says so as an error event.
+//! the `metrics` facade. Spans of `tracing` stand around open, recovery, merge, sync,
+//! checkpoint and the moment in which a store is poisoned, which is an error event too.
 //!
 //! ```
 //! # use peercask::{KeyspaceOptions, Options, Store};

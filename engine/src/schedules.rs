@@ -5,7 +5,10 @@
 //! What is asked: a read gives a value that was current at some moment of the call, whatever
 //! rotation, merge and expiry do meanwhile; an acknowledged `Device` write survives a power cut at
 //! the moment of its acknowledgement, whoever led the sync; snapshots show one moment, transactions
-//! take turns and miss no plain write; nothing waits for ever.
+//! take turns and miss no plain write; tickets and watches wake, a cap holds (`waiting`); nothing waits
+//! for ever.
+
+mod waiting;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -47,8 +50,13 @@ fn open(disk: &SimDisk) -> Result<Store> {
 /// Half of the schedules by chance, half with few but deep preemptions (PCT), which find the
 /// orders that chance rarely does.
 fn check(body: impl Fn() + Send + Sync + Clone + 'static) {
+    check_times(150, body);
+}
+
+/// The same with so many of each kind, unless the environment asks for another number.
+fn check_times(times: usize, body: impl Fn() + Send + Sync + Clone + 'static) {
     let runs = std::env::var("PEERCASK_SCHEDULES").ok();
-    let runs = runs.and_then(|n| n.parse().ok()).unwrap_or(150);
+    let runs = runs.and_then(|n| n.parse().ok()).unwrap_or(times);
     let mut config = shuttle::Config::new();
     // Recovery goes deeper than the small stacks that are the default.
     config.stack_size = 4 << 20;

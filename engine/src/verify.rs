@@ -1,4 +1,4 @@
-//! Every checksum of every file compared, and every hint with its segment. Reads only; goes on
+//! Every checksum of every file compared, images included, and every hint with its segment. Reads only; goes on
 //! after damage, so that one call tells all of it.
 
 use std::sync::Arc;
@@ -17,9 +17,10 @@ use crate::segment::format::{RECORDS_START, SECRET_LEN, wide};
 use crate::segment::header::{Footer, SegmentHeader, SegmentKind};
 use crate::segment::hint_file::Hint;
 use crate::segment::hinting;
+use crate::segment::image_file::{self, Image};
 use crate::segment::key_hash::key_hash;
 use crate::segment::location::Location;
-use crate::segment::names::{self, ManifestCopy};
+use crate::segment::names::{self, ImageCopy, ManifestCopy};
 use crate::segment::record::{self, RecordHeader, RecordKind};
 use crate::segment::scan::{Scan, ScanItem, ScanOptions};
 
@@ -31,6 +32,7 @@ pub(crate) fn verify(
 ) -> Result<VerifyReport> {
     let mut report = VerifyReport::default();
     manifests(&*base.disk, &mut report)?;
+    images(base, &mut report)?;
     let segments = base.table.by_id();
     let total_bytes = segments.iter().map(|segment| segment.file_bytes()).sum();
     let mut done_bytes = 0;
@@ -66,6 +68,44 @@ fn manifests(disk: &dyn Disk, report: &mut VerifyReport) -> Result<()> {
         report
             .damage
             .push(Damage::at(file, 0, 0, fault.to_string()).costing(Cost::Nothing));
+    }
+    Ok(())
+}
+
+/// Keydir images, block by block. A bad one costs nothing but the time that it would have saved.
+fn images(base: &Base, report: &mut VerifyReport) -> Result<()> {
+    for copy in [ImageCopy::A, ImageCopy::B] {
+        let name = names::image(copy);
+        let failed = |e| Error::io("read the keydir image", name, e);
+        let file = match base.disk.open(name, How::Read) {
+            Ok(file) => file,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(e) => return Err(failed(e)),
+        };
+        let len = file.len().map_err(failed)?;
+        let bytes = FileBytes::of(&*file, len).map_err(failed)?;
+        if let Err(what) = image(base, bytes.as_ref()) {
+            let damage = Damage::at(name, 0, len, what).costing(Cost::Nothing);
+            report.damage.push(damage);
+        }
+    }
+    Ok(())
+}
+
+fn image(base: &Base, bytes: &[u8]) -> std::result::Result<(), String> {
+    let image = Image::decode(bytes).map_err(|fault| fault.to_string())?;
+    if image.store_id != base.store_id {
+        return Ok(());
+    }
+    for space in &image.spaces {
+        let blocks = image_file::blocks(bytes, space);
+        let blocks = blocks.ok_or("the blocks of a keyspace do not fill their place")?;
+        if let Some(at) = blocks.iter().position(|block| block.body().is_none()) {
+            return Err(format!(
+                "the checksum of block {at} of keyspace {} does not hold",
+                space.id.0
+            ));
+        }
     }
     Ok(())
 }

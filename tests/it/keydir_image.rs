@@ -170,6 +170,84 @@ fn an_image_with_a_flipped_byte_or_cut_short_is_not_believed() {
     }
 }
 
+/// Header, trailer and blocks: no byte of an image may turn over unnoticed by verify.
+#[test]
+fn verify_finds_every_flipped_byte_of_an_image_and_changes_none() {
+    let place = Place::new();
+    let store = open(&place);
+    let (a, b) = (hash(&store, "a"), ordered(&store, "b"));
+    for i in 0..40_u32 {
+        a.put(i.to_le_bytes(), [7; 20]).expect("there is room");
+        b.put(i.to_be_bytes(), [8; 20]).expect("there is room");
+    }
+    store.close().expect("it closes");
+    let name = IMAGES.iter().find(|name| place.file(name).exists());
+    let name = *name.expect("close saved one");
+    let whole = fs::read(place.file(name)).expect("it is there");
+    let verified = || {
+        let reader = Store::open_read_only(place.path(), options(&place)).expect("it opens");
+        reader.verify(&mut |_| {}).expect("verified")
+    };
+    assert_eq!(verified().damage, []);
+    for at in (0..whole.len()).step_by(if rounds(1) > 1 { 1 } else { 5 }) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x10;
+        fs::write(place.file(name), &bytes).expect("it can be written");
+        let found = verified().damage;
+        let of_image = found.iter().filter(|damage| damage.file == name);
+        assert_eq!(
+            (of_image.count(), found.len()),
+            (1, 1),
+            "byte {at}: {found:?}"
+        );
+        assert_eq!(found[0].cost, peercask::Cost::Nothing, "byte {at}");
+        assert_eq!(fs::read(place.file(name)).expect("read"), bytes);
+    }
+}
+
+/// A checkpoint takes no image along, one who only reads needs none, and neither is misled by those that
+/// are there.
+#[test]
+fn checkpoints_and_readers_of_a_store_with_images_hold_what_the_store_does() {
+    let place = Place::new();
+    let store = open(&place);
+    let (a, b) = (hash(&store, "a"), ordered(&store, "b"));
+    for round in 0..3_u8 {
+        for i in 0..100_u32 {
+            a.put(i.to_le_bytes(), [round; 20]).expect("there is room");
+            b.put(i.to_be_bytes(), [round; 20]).expect("there is room");
+        }
+        b.delete(u32::from(round).to_be_bytes()).expect("deleted");
+        store.save_image().expect("saved");
+    }
+    // What no image covers.
+    a.put(b"later", b"than any image").expect("there is room");
+    b.delete(9_u32.to_be_bytes()).expect("deleted");
+    let all = contents(&store);
+    assert!(IMAGES.iter().all(|name| place.file(name).exists()));
+
+    let reader = Store::open_read_only(place.path(), options(&place)).expect("it opens");
+    assert_same(&contents(&reader), &all, "read beside the writer");
+    a.put(b"more", b"for a refresh").expect("there is room");
+    assert!(reader.refresh().expect("refreshed"));
+    let all = contents(&store);
+    assert_same(&contents(&reader), &all, "refreshed");
+
+    let copies = Place::new();
+    let (copy, restored) = (copies.file("copy"), copies.file("restored"));
+    store.checkpoint_to(&copy).expect("made");
+    a.delete(b"more").expect("deleted");
+    store.save_image().expect("saved");
+    store.checkpoint_to(&copy).expect("brought up to date");
+    let all = contents(&store);
+    Store::restore(&copy, &restored).expect("restored");
+    for dir in [&copy, &restored] {
+        let store = Store::open(dir, options(&place)).expect("it opens");
+        assert_eq!(store.recovery().damage, []);
+        assert_same(&contents(&store), &all, "a copy");
+    }
+}
+
 #[test]
 fn the_generation_before_does_when_the_last_one_is_damaged() {
     let place = Place::new();

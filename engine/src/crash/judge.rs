@@ -2,6 +2,7 @@
 //! the recovery that the check began, and judges that too.
 
 use crate::sync::Mutex;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -43,6 +44,8 @@ pub(super) struct Tally {
     pub(super) media: HashSet<u64>,
     /// Media and notes judged, with all that could still be lost of them.
     judged: HashSet<u64>,
+    /// Media on which a second life was lived and held.
+    lived: RefCell<HashSet<u64>>,
 }
 
 /// A state that did not hold.
@@ -227,6 +230,7 @@ impl<N> Judge<'_, N> {
             notes: view.notes,
             faulty: self.faulty,
             killed: view.killed,
+            lived: &self.tally.lived,
         };
         let said = match catch_unwind(AssertUnwindSafe(|| (self.check)(&crashed))) {
             Ok(Ok(())) => Ok(()),

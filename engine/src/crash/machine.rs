@@ -474,7 +474,7 @@ pub(super) fn check(crashed: &Crashed<'_, Arc<History>>) -> Outcome {
         return Err(format!("found {}, allowed {allowed}", told(&found)).into());
     }
     drop(store);
-    second_life(crashed, &found)?;
+    crashed.live_on(&found, || second_life(crashed, &found))?;
     check_copy(crashed, history)
 }
 

@@ -1,11 +1,15 @@
 //! What a program under trial is given while it runs, and what its check is given of each crash.
 
 use crate::sync::{Mutex, PoisonError};
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::error::Error;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use super::files::SimDirectory;
-use crate::disk::sim::SimDisk;
+use crate::clock::Clock;
+use crate::disk::sim::{SimDisk, mix};
 use crate::error::Result;
 use crate::options::Options;
 use crate::store::Store;
@@ -59,6 +63,8 @@ pub struct Crashed<'a, N> {
     pub(super) notes: &'a [N],
     pub(super) faulty: bool,
     pub(super) killed: bool,
+    /// Media that were lived on before, in this exploration.
+    pub(super) lived: &'a RefCell<HashSet<u64>>,
 }
 
 impl<N> Crashed<'_, N> {
@@ -93,6 +99,20 @@ impl<N> Crashed<'_, N> {
     #[must_use]
     pub fn was_killed(&self) -> bool {
         self.killed
+    }
+
+    /// Runs `life` on the disk as it is now, unless it held with the very same bytes, time and
+    /// `expected` before: what it does depends on nothing else but the dice of short writes.
+    pub(super) fn live_on(&self, expected: &impl Hash, life: impl FnOnce() -> Outcome) -> Outcome {
+        let mut hasher = DefaultHasher::new();
+        expected.hash(&mut hasher);
+        let (bytes, now_ms) = (self.disk.digest(), self.disk.clock().wall_ms());
+        let medium = mix(&[bytes, now_ms, hasher.finish()]);
+        if !self.lived.borrow().contains(&medium) {
+            life()?;
+            self.lived.borrow_mut().insert(medium);
+        }
+        Ok(())
     }
 
     /// Whether the disk had faults in this run: a program may have ended early then.

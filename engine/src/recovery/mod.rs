@@ -226,6 +226,7 @@ fn build(
     report: &mut RecoveryReport,
     must_write: &mut bool,
 ) -> Result<(Recovered, Follower)> {
+    let _span = tracing::info_span!("recovery", only_reads).entered();
     let sources = files::choose(&**disk, &manifest, listing, options, report)?;
     let settled =
         !only_reads && files::remove_leftovers(&**disk, &manifest, listing, &sources, report)?;
@@ -245,7 +246,6 @@ fn build(
     *must_write |= unclean || report.manifest_rebuilt || settled;
     let empty = without_empty(&**disk, &mut loaded, only_reads, report)?;
     build_hints(&**disk, &manifest, &mut loaded)?;
-
     let keyspaces = rebuild::with_unknown_keyspaces(&manifest, &loaded, report);
     let numbers = Numbers::after(&manifest, listing, &loaded, &end, unclean);
     let table = Table::new();

@@ -210,7 +210,9 @@ impl Base {
     /// Refuses writes from now on; the first cause is kept. Returns the error for the caller.
     pub(crate) fn poison(&self, cause: Error) -> Error {
         if self.poison.set(cause.clone()).is_ok() {
-            tracing::error!(%cause, "the store is poisoned: it refuses writes until reopened");
+            let span = tracing::error_span!("poison", %cause);
+            let _entered = span.enter();
+            tracing::error!("the store is poisoned: it refuses writes until reopened");
             self.waiters.wake_all();
         }
         cause

@@ -20,6 +20,7 @@ const STAIRS: &[(&str, &[&str])] = &[
             "fuzz/",
             "micro.rs",
             "schedules.rs",
+            "schedules/",
             "models.rs",
         ],
     ),

@@ -14,6 +14,7 @@ mod programs;
 mod reader;
 mod repair;
 mod sites;
+mod spans;
 mod workloads;
 
 use std::sync::Arc;
