@@ -343,7 +343,7 @@ impl HashKeydir {
     // ---- within
 
     fn note(&self, location: Location) {
-        // Hints for the making of pages, no more: stale ones cost a page a making.
+        // What a page is made of is noted before it is made; what is noted later costs a making.
         let raise = |max: &AtomicU64, to: u64| {
             if max.load(Ordering::Relaxed) < to {
                 max.fetch_max(to, Ordering::Relaxed);
@@ -364,6 +364,9 @@ impl HashKeydir {
 
     /// Makes the cell's page anew. The caller holds the cell's turn.
     fn swap(&self, cell: &Cell, count: &mut usize, index: u64, depth: u32, entries: &[Entry]) {
+        // Whatever came by way of an image was never noted: a word too narrow for a place would
+        // name another.
+        entries.iter().for_each(|(_, at)| self.note(*at));
         let page = Page::of(index, depth, self.shape(), entries);
         *count = entries.len();
         self.bytes.fetch_add(page.bytes(), Ordering::Relaxed);

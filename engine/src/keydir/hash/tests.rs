@@ -50,6 +50,40 @@ fn a_change_happens_only_if_the_old_location_stands_there() {
     assert_eq!(keydir.len(), 0);
 }
 
+/// An image holds places far into full segments; the first records after the open lie at the
+/// beginning of a new one. Pages that grow then must keep the far places.
+#[test]
+fn a_loaded_keydir_keeps_far_places_when_near_ones_come() {
+    let far = |i: u32| Location {
+        slot: 0,
+        offset: (1 << 26) + i,
+    };
+    let saved = HashKeydir::new();
+    for i in 0..3_000 {
+        assert!(saved.change(hash(i), None, Some(far(i))));
+        saved.tend(&no_records);
+    }
+    let mut bodies: Vec<Vec<u8>> = Vec::new();
+    let kept = saved.save(&mut |body| {
+        bodies.push(body.to_vec());
+        Ok::<(), ()>(())
+    });
+    assert_eq!(kept, Ok(3_000));
+    let bodies: Vec<&[u8]> = bodies.iter().map(Vec::as_slice).collect();
+    let mut slots = SlotMap::new();
+    slots.set(0, Some((0, 1 << 27)));
+    let loaded = HashKeydir::new();
+    loaded.load(&bodies, &slots).expect("as it was saved");
+    for i in 3_000..9_000 {
+        let near = Location { slot: 1, offset: i };
+        assert!(loaded.change(hash(i), None, Some(near)));
+        loaded.tend(&no_records);
+    }
+    for i in 0..3_000 {
+        assert_eq!(places(&loaded, hash(i)), [far(i)], "{i}");
+    }
+}
+
 #[test]
 fn the_index_of_a_page_agrees_with_its_depth_at_every_number_of_pages() {
     for pages in 1..200_u64 {
