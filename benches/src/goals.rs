@@ -81,7 +81,7 @@ impl Lines<'_> {
 
     fn memory(&self, found: &mut Vec<Verdict>) {
         for (backend, beyond, name) in [(HASH, false, "hash"), (ORDERED, true, "ordered")] {
-            for line in self.of("growth", backend) {
+            for line in self.of("index", backend) {
                 let key = if beyond { line.key_len as f64 } else { 0.0 };
                 let (most, end) = if beyond { (16.0, 16.0) } else { (12.0, 10.0) };
                 let (Some(highest), Some(steady)) =
@@ -136,16 +136,15 @@ impl Lines<'_> {
     fn reads(&self, found: &mut Vec<Verdict>) {
         for backend in [HASH, ORDERED] {
             for line in self.of("read-hit", backend) {
-                let floor = self
-                    .beside(line, |name| name == "floor-map")
-                    .find_map(|floor| floor.ops_per_s);
-                if let (Some(rate), Some(floor)) = (line.ops_per_s, floor) {
+                let map = self.beside(line, |name| name == "floor-map").next();
+                let floor = map.and_then(|map| map.ops_per_s);
+                if let (Some(rate), Some(floor), Some(map)) = (line.ops_per_s, floor, map) {
                     found.push(Verdict {
                         goal: format!(
                             "{backend}, warm read, {} threads: at most 2 times a hash map's",
                             line.threads
                         ),
-                        measured: format!("{:.2} times", floor / rate),
+                        measured: format!("{:.2} times{}", floor / rate, by_cpu(map, line)),
                         reached: floor / rate <= 2.0,
                     });
                 }
@@ -163,15 +162,20 @@ impl Lines<'_> {
             rival && sizes && other.workload == line.workload && other.threads == line.threads
         });
         let best = others
-            .filter_map(|other| Some((other.ops_per_s?, other.backend.as_str())))
+            .filter_map(|other| Some((other.ops_per_s?, other)))
             .max_by(|a, b| a.0.total_cmp(&b.0));
-        if let (Some(rate), Some((best, who))) = (line.ops_per_s, best) {
+        if let (Some(rate), Some((best, other))) = (line.ops_per_s, best) {
             found.push(Verdict {
                 goal: format!(
                     "{}, {}, {} threads: faster than every rival",
                     line.backend, line.workload, line.threads
                 ),
-                measured: format!("{:.2} times the best, {who}", rate / best),
+                measured: format!(
+                    "{:.2} times the best, {}{}",
+                    rate / best,
+                    other.backend,
+                    by_cpu(line, other)
+                ),
                 reached: rate > best,
             });
         }
@@ -188,7 +192,14 @@ impl Lines<'_> {
                         goal: format!(
                             "{backend}, Buffered puts of one thread: at least 1,000,000/s"
                         ),
-                        measured: format!("{}/s", table::count(table::whole(rate))),
+                        measured: match line.details.ops_per_cpu_s {
+                            Some(cpu) => format!(
+                                "{}/s, {} for each second of CPU time",
+                                table::count(table::whole(rate)),
+                                table::count(table::whole(cpu))
+                            ),
+                            None => format!("{}/s", table::count(table::whole(rate))),
+                        },
                         reached: rate >= 1e6,
                     });
                 }
@@ -310,6 +321,14 @@ impl Lines<'_> {
             }
         }
     }
+}
+
+/// The same quotient of rates, by the time that the calling threads had a processor.
+fn by_cpu(above: &Line, below: &Line) -> String {
+    let rates = above.details.ops_per_cpu_s.zip(below.details.ops_per_cpu_s);
+    rates.map_or_else(String::new, |(above, below)| {
+        format!(" ({:.2} by CPU time)", above / below)
+    })
 }
 
 /// The height at `x` on the line through the two points around it; none if no point is far enough.

@@ -77,6 +77,10 @@ pub struct Details {
     /// Timed calls: upper ends in nanoseconds and how many, rising.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub histogram: Vec<(u64, u64)>,
+    /// Operations for each second that the calling threads had a processor: beside each other these
+    /// hold on a busy machine too. What background threads do is not in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ops_per_cpu_s: Option<f64>,
     /// Bytes a key that the counting allocator saw at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steady_bytes_per_key: Option<f64>,
@@ -141,6 +145,7 @@ impl Line {
     pub fn timed(mut self, measured: &Measured) -> Line {
         self.threads = measured.threads;
         self.ops_per_s = Some(measured.per_second().round());
+        self.details.ops_per_cpu_s = measured.per_cpu_second().map(f64::round);
         self.latencies(measured)
     }
 

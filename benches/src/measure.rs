@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use crate::Outcome;
+use crate::{Outcome, process};
 
 /// One call in so many is timed where the clock would cost more than the call.
 const SAMPLE: u64 = 16;
@@ -39,6 +39,8 @@ pub struct Measured {
     pub threads: u64,
     /// From the common start to the last end.
     pub elapsed: Duration,
+    /// Time that the calling threads had a processor; none where the system does not tell.
+    pub cpu: Option<Duration>,
     /// Nanoseconds.
     pub histogram: Histogram<u64>,
     /// Timed calls over 1 ms.
@@ -56,6 +58,7 @@ impl Measured {
             per_call: 1,
             threads: 1,
             elapsed: Duration::ZERO,
+            cpu: Some(Duration::ZERO),
             histogram: Histogram::new_with_bounds(1, NS_MAX, 2)?,
             over_1_ms: 0,
         })
@@ -66,6 +69,13 @@ impl Measured {
     pub fn per_second(&self) -> f64 {
         let operations = (self.calls * self.per_call) as f64;
         operations / self.elapsed.as_secs_f64().max(1e-9)
+    }
+
+    /// Operations for each second that a calling thread had a processor, where it is known.
+    #[must_use]
+    pub fn per_cpu_second(&self) -> Option<f64> {
+        let seconds = self.cpu.filter(|cpu| !cpu.is_zero())?.as_secs_f64();
+        Some((self.calls * self.per_call) as f64 / seconds)
     }
 
     /// Counts one call.
@@ -82,6 +92,7 @@ impl Measured {
     pub fn add(&mut self, other: &Measured) -> Outcome<()> {
         self.calls += other.calls;
         self.over_1_ms += other.over_1_ms;
+        self.cpu = self.cpu.zip(other.cpu).map(|(a, b)| a + b);
         Ok(self.histogram.add(&other.histogram)?)
     }
 
@@ -148,6 +159,7 @@ fn one(
     timing: Timing,
 ) -> Outcome<(Measured, Instant, Instant)> {
     let mut done = Measured::empty()?;
+    let cpu = process::thread_cpu();
     let start = Instant::now();
     let mut last = start;
     for i in 0..calls {
@@ -169,7 +181,9 @@ fn one(
             break;
         }
     }
-    Ok((done, start, Instant::now()))
+    let end = Instant::now();
+    done.cpu = process::thread_cpu().zip(cpu).map(|(now, then)| now - then);
+    Ok((done, start, end))
 }
 
 /// Runs `work` beside a thread that only sleeps, and tells how late that woke: its histogram is

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 /// The number behind `name` in a file of /proc.
 fn field(file: &str, name: &str) -> Option<u64> {
@@ -34,6 +35,14 @@ pub fn rss_anon_bytes() -> Option<u64> {
 pub fn load_average() -> Option<f64> {
     let text = fs::read_to_string("/proc/loadavg").ok()?;
     text.split_whitespace().next()?.parse().ok()
+}
+
+/// Time that the calling thread has had a processor: what a busy machine does not stretch.
+#[must_use]
+pub fn thread_cpu() -> Option<Duration> {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    let ns = text.split_whitespace().next()?.parse().ok()?;
+    Some(Duration::from_nanos(ns))
 }
 
 /// Bytes that the file system has reserved for all files below `dir`. What goes away meanwhile
@@ -138,6 +147,7 @@ mod tests {
         assert!(rss_bytes() > Some(1 << 20));
         assert!(rss_anon_bytes() <= rss_bytes());
         assert!(load_average().is_some());
+        assert!(thread_cpu() > Some(Duration::ZERO));
         assert!(Usage::now().written().is_some());
     }
 }

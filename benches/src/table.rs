@@ -8,6 +8,9 @@ use crate::workload;
 type Column = (&'static str, fn(&Line) -> Option<String>);
 
 const COLUMNS: &[Column] = &[
+    ("ops/CPU s", |line| {
+        line.details.ops_per_cpu_s.map(|rate| count(whole(rate)))
+    }),
     ("p50", |line| line.ns_p50.map(nanos)),
     ("p99", |line| line.ns_p99.map(nanos)),
     ("p99.9", |line| line.ns_p999.map(nanos)),

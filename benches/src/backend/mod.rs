@@ -181,6 +181,8 @@ pub struct Settings {
     pub clock: Option<Arc<ManualClock>>,
     /// The size of Peercask's segments.
     pub segment_bytes: Option<u64>,
+    /// Without background threads of Peercask's own: nothing but the index grows.
+    pub alone: bool,
     /// The strongest promise that writes will ask for: some stores are told once, when they open.
     pub durability: Durability,
 }

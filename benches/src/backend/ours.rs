@@ -42,6 +42,9 @@ fn open(dir: &Path, settings: &Settings, kind: KeyspaceOptions) -> Outcome<Box<d
     if let Some(clock) = &settings.clock {
         options = options.clock(clock.clone()).background(false);
     }
+    if settings.alone {
+        options = options.background(false);
+    }
     if let Some(bytes) = settings.segment_bytes {
         options = options.segment_bytes(bytes);
     }

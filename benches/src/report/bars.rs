@@ -64,26 +64,16 @@ pub(super) fn throughput(page: &mut String, lines: &[Line]) -> Outcome<()> {
 /// Bytes a key: what the counting allocator saw, and what the system says of the process.
 pub(super) fn memory(page: &mut String, lines: &[Line]) -> Outcome<()> {
     let lines = table::chosen(lines);
-    let growth: Vec<&Line> = lines
-        .iter()
-        .filter(|line| line.workload == "growth")
-        .collect();
-    let bars = |figure: fn(&Line) -> Option<f64>| -> Vec<Bar<'_>> {
-        let bar = |line: &&'_ Line| figure(line).is_some();
-        let found = growth.iter().copied().filter(|line| bar(line));
-        found
-            .map(|line| {
-                let length = figure(line).unwrap_or(0.0);
-                Bar {
-                    line,
-                    length,
-                    told: format!("{length:.1} B at {} keys", table::count(line.n)),
-                }
-            })
-            .collect()
+    // Of Peercask the index alone is counted, of floors all that they hold.
+    let counted = |line: &&Line| {
+        let floor = line.backend.starts_with("floor");
+        line.workload == "index" || (line.workload == "growth" && floor)
     };
-    let index = bars(|line| line.index_bytes_per_key);
-    let resident = bars(|line| {
+    let growing: Vec<&Line> = lines.iter().filter(|l| l.workload == "growth").collect();
+    let index = per_key(lines.iter().filter(counted), |line| {
+        line.index_bytes_per_key
+    });
+    let resident = per_key(growing, |line| {
         line.details
             .rss_anon_bytes_per_key
             .or(line.rss_bytes_per_key)
@@ -110,6 +100,22 @@ pub(super) fn memory(page: &mut String, lines: &[Line]) -> Outcome<()> {
     )?;
     writeln!(page, "</div>")?;
     Ok(())
+}
+
+/// Bars of those lines that have the figure.
+fn per_key<'a>(
+    lines: impl IntoIterator<Item = &'a Line>,
+    figure: fn(&Line) -> Option<f64>,
+) -> Vec<Bar<'a>> {
+    let bar = |line: &'a Line| {
+        let length = figure(line)?;
+        Some(Bar {
+            line,
+            length,
+            told: format!("{length:.1} B at {} keys", table::count(line.n)),
+        })
+    };
+    lines.into_iter().filter_map(bar).collect()
 }
 
 fn picture(page: &mut String, title: &str, about: &str, bars: Vec<Bar<'_>>) -> Outcome<()> {

@@ -36,6 +36,7 @@ pub(super) fn run(context: &Context<'_>) -> Outcome<Vec<Line>> {
         clock: Some(clock.clone()),
         segment_bytes: Some(segment_bytes),
         durability: context.entry.weakest(),
+        ..Settings::default()
     };
     let store = (context.entry.open)(&context.dir("store")?, &settings)?;
     let (mut random, mut key) = (Random::new(3), Vec::new());

@@ -3,6 +3,7 @@
 
 use super::{Context, FILL};
 use crate::Outcome;
+use crate::backend::Settings;
 use crate::line::Line;
 use crate::load::Order;
 use crate::measure::{self, Measured};
@@ -16,11 +17,27 @@ const KEYS_MIN: u64 = 20_000;
 /// Puts that fill the store's buffers once, before the first key counts.
 const WARM: u64 = 10_000;
 
-pub(super) fn run(context: &Context<'_>) -> Outcome<Vec<Line>> {
+/// With all that the store does in the background: making hints and images takes memory for a while,
+/// by the size of a segment and not of the store.
+pub(super) fn growth(context: &Context<'_>) -> Outcome<Vec<Line>> {
+    run(context, false)
+}
+
+/// The index alone.
+pub(super) fn index(context: &Context<'_>) -> Outcome<Vec<Line>> {
+    run(context, true)
+}
+
+fn run(context: &Context<'_>, alone: bool) -> Outcome<Vec<Line>> {
     let (load, pool) = (context.load, context.load.pool());
     let order = Order::new(load.n, FILL);
     let durability = context.entry.weakest();
-    let store = context.open("store")?;
+    let settings = Settings {
+        alone,
+        durability,
+        ..Settings::default()
+    };
+    let store = (context.entry.open)(&context.dir("store")?, &settings)?;
     let mut key = Vec::new();
     let pair = |i| {
         let mut key = Vec::new();

@@ -83,6 +83,7 @@ pub const QUICK: &[&str] = &[
     "read-miss",
     "ycsb-a",
     "scan",
+    "index",
     "growth",
     "open-clean",
     "open-kill",
@@ -260,11 +261,18 @@ static ALL: &[Workload] = &[
         opens::kill,
     ),
     Workload {
+        name: "index",
+        about: "memory a key of the index alone, without background threads, while keys come",
+        applies: ours,
+        counting: true,
+        run: growth::index,
+    },
+    Workload {
         name: "growth",
         about: "memory a key while keys come, and the longest calls beside an idle thread's naps",
         applies: any,
         counting: true,
-        run: growth::run,
+        run: growth::growth,
     },
     workload(
         "space",
