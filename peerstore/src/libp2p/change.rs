@@ -108,6 +108,8 @@ impl Core {
             }
         }
         let mut events = Vec::new();
+        // Who goes for a newcomer goes first: nobody ever counts one too many.
+        prepared.sort_by_key(|prepared| !matches!(prepared.outcome, Outcome::Remove(..)));
         for Prepared { peer, outcome } in prepared {
             self.publish(&peer, outcome, &mut events);
         }

@@ -2,6 +2,7 @@
 //! book are in files of their own (`addresses`, `records`, `keys`, `protocols`, `metadata`, `tags`); this one
 //! knows how a change begins and what it amounts to.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -351,9 +352,15 @@ impl<'a> PeerEditor<'a> {
             .before
             .as_deref()
             .map_or(&[][..], |before| &before.addresses);
+        // A peer may have a thousand addresses, and each change looks for each.
+        let by_addr: HashMap<&Multiaddr, &Address> = before_addresses
+            .iter()
+            .map(|old| (&old.addr, old))
+            .collect();
+        let now_ms = self.now_ms;
         let was_there = |address: &Address| {
-            let same = |old: &&Address| old.addr == address.addr && old.is_live(self.now_ms);
-            before_addresses.iter().find(same)
+            let old = by_addr.get(&address.addr).copied();
+            old.filter(|old| old.is_live(now_ms))
         };
         let mut changed = Changed::default();
         let mut added = Vec::new();
@@ -366,7 +373,7 @@ impl<'a> PeerEditor<'a> {
         // Removed and added again within one change is neither.
         let reach = &self.reach;
         let stays = |addr: &Multiaddr| reach.addresses.iter().any(|address| address.addr == *addr);
-        let known = |addr: &Multiaddr| before_addresses.iter().any(|address| address.addr == *addr);
+        let known = |addr: &Multiaddr| by_addr.contains_key(addr);
         self.reasons.retain(|(addr, reason)| {
             known(addr) && (!stays(addr) || *reason == RemovalReason::Expired)
         });

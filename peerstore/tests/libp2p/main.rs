@@ -4,6 +4,9 @@
 mod address_rules;
 mod books;
 mod certified;
+mod durability;
+mod events;
+mod gc;
 mod go_suite;
 mod keys;
 mod support;

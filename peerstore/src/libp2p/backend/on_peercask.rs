@@ -30,11 +30,13 @@ pub struct PeercaskDatastore {
 }
 
 impl PeercaskDatastore {
-    /// Opens the store in `dir`, making it if the directory is missing or empty.
+    /// Opens the store in `dir`, making it if the directory is missing or empty; a directory that is
+    /// made is for its owner alone.
     ///
     /// # Errors
     /// As [`Store::open`]: `Locked` if another process or handle has it.
     pub fn open(dir: impl AsRef<Path>, options: peercask::Options) -> Result<PeercaskDatastore> {
+        make_private(dir.as_ref())?;
         PeercaskDatastore::of(Store::open(dir, options)?, true)
     }
 
@@ -96,6 +98,21 @@ impl PeercaskDatastore {
             None => other().map(|space| (&space.1, key)).ok_or_else(no_space),
         }
     }
+}
+
+/// Makes a directory that nobody else comes into. One that exists stays as its owner wants it.
+fn make_private(dir: &Path) -> Result<()> {
+    if dir.exists() {
+        return Ok(());
+    }
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir).map_err(|error| {
+        let what = format!("could not make the directory {}: {error}", dir.display());
+        Error::new(ErrorKind::Io, what)
+    })
 }
 
 fn no_space() -> Error {

@@ -1,0 +1,803 @@
+//! What survives: the crash lab, cuts at every byte, full and failing disks, damage, a second process, and
+//! closing.
+
+use std::path::Path;
+use std::time::Duration;
+
+use libp2p_core::Multiaddr;
+use peercask::crash::{Cut, Explorer, Failure, Fault, Operation, SimDisk};
+use peercask_peerstore::libp2p::{Acknowledge, ErrorKind, Options, Peer, PeerData, Peerstore, Ttl};
+
+use crate::support::{
+    Backend, Place, addr, addrs, assert_addrs, key, peer, seconds, seeds, signed,
+};
+
+fn quiet() -> Options {
+    let clock = std::sync::Arc::new(peercask::ManualClock::new(crate::support::NOW_MS));
+    Options::default().background(false).clock(clock)
+}
+
+fn engine() -> peercask::Options {
+    peercask::Options::default()
+        .background(false)
+        .sync_interval(None)
+}
+
+/// A change that says its number in every book: addresses, protocols, metadata, keys.
+fn tell(peers: &Peerstore, who: Peer, number: u64) -> peercask_peerstore::libp2p::Result<()> {
+    peers.update(who, |peer| {
+        peer.set_addrs(&addrs(0..2), Ttl::PERMANENT);
+        peer.put_metadata("number", number)?;
+        peer.set_protocols(&[format!("/{number}")])?;
+        let own = addr(1_000 + usize::try_from(number).expect("small"));
+        let old: Vec<Multiaddr> = peer
+            .addresses()
+            .iter()
+            .map(|a| a.addr.clone())
+            .filter(|a| !addrs(0..2).contains(a))
+            .collect();
+        peer.set_addrs(&old, Ttl::NONE);
+        peer.add_addrs(&[own], Ttl::PERMANENT);
+        match number % 2 {
+            0 => peer.clear_keys(),
+            _ => peer.add_public_key(&key(1).public().encode_protobuf()),
+        }
+    })
+}
+
+/// The number that all books of a peer say; none for a peer that is not known.
+fn told(data: Option<&PeerData>) -> Result<u64, String> {
+    let Some(data) = data else { return Ok(0) };
+    let numbers = data.metadata.get("number").cloned();
+    let Some(peercask_peerstore::libp2p::MetadataValue::U64(number)) = numbers else {
+        return Err(format!("no number: {data:?}"));
+    };
+    let own = addr(1_000 + usize::try_from(number).expect("small"));
+    let whole = data.protocols == [format!("/{number}")].into()
+        && data.addresses.len() == 3
+        && data.addrs().any(|addr| *addr == own)
+        && data.public_key.is_some() == (number % 2 == 1);
+    if whole {
+        Ok(number)
+    } else {
+        Err(format!("mixed: {data:?}"))
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Note {
+    Begun(u64),
+    Done(u64, Acknowledge),
+}
+
+/// Every legal crash after every call that changes the disk: an update of several books is old or new in all of
+/// them, what was acknowledged is there, and two peers that changed together did so.
+#[test]
+fn after_any_legal_crash_a_change_of_many_books_is_whole_or_absent() {
+    let mut tried = 0;
+    for seed in seeds(2) {
+        let report = Explorer::new().seed(seed).states(600).explore(
+            |run| {
+                let store = run.open(engine())?;
+                for acknowledge in [Acknowledge::Kernel, Acknowledge::Device] {
+                    let peers = Peerstore::on(&store, quiet().acknowledge(acknowledge))?;
+                    let first = if acknowledge == Acknowledge::Kernel {
+                        1
+                    } else {
+                        5
+                    };
+                    for number in first..first + 4 {
+                        run.note(Note::Begun(number));
+                        tell(&peers, peer(1), number)?;
+                        peers.update_many(&[peer(2), peer(3)], |both| {
+                            both.iter_mut()
+                                .try_for_each(|one| one.put_metadata("both", number))
+                        })?;
+                        run.note(Note::Done(number, acknowledge));
+                    }
+                    peers.close()?;
+                }
+                Ok(())
+            },
+            |crashed| {
+                let store = crashed.open(engine())?;
+                let peers = Peerstore::on(&store, quiet())?;
+                if !peers.damaged().is_empty() {
+                    return Err(format!("damage: {:?}", peers.damaged()).into());
+                }
+                let number = told(peers.get(peer(1))?.as_ref())?;
+                let both = |who: u8| peers.metadata(peer(who), "both").ok();
+                if both(2) != both(3) {
+                    return Err(format!("a batch is torn: {:?} {:?}", both(2), both(3)).into());
+                }
+                let (mut least, mut most) = (0, 0);
+                for note in crashed.notes() {
+                    match *note {
+                        Note::Begun(number) => most = number,
+                        Note::Done(number, acknowledge) => {
+                            if crashed.was_killed() || acknowledge == Acknowledge::Device {
+                                least = number;
+                            }
+                        }
+                    }
+                }
+                if !(least..=most).contains(&number) {
+                    return Err(format!("{number} is not between {least} and {most}").into());
+                }
+                // And it goes on.
+                tell(&peers, peer(1), 99)?;
+                told(peers.get(peer(1))?.as_ref())?;
+                Ok(())
+            },
+        );
+        tried += 600;
+        report.assert_survived(300);
+    }
+    assert!(tried >= 1_000);
+}
+
+/// The log is cut at every byte of a change, short and filled with zeros: the old state or the new one.
+#[test]
+fn cut_at_any_byte_a_change_of_many_books_is_old_or_new() {
+    let disk = SimDisk::new(9);
+    let small = || engine().segment_bytes(1 << 20).reserve_bytes(0);
+    let store = peercask::Store::open_on(&disk, small()).expect("opened");
+    let peers = Peerstore::on(&store, quiet()).expect("opened");
+    tell(&peers, peer(1), 1).expect("told");
+    let mut cuts = 0;
+    for number in 2..4 {
+        let before = disk.crash(&Cut::Kill);
+        tell(&peers, peer(1), number).expect("told");
+        let after = disk.crash(&Cut::Kill);
+        let (file, bytes, from, to) = difference(&before, &after);
+        for cut in from..=to {
+            for filled in [false, true] {
+                let hit = after.crash(&Cut::Kill);
+                let mut kept = bytes.clone();
+                kept.truncate(cut);
+                if filled {
+                    kept.resize(bytes.len(), 0);
+                }
+                hit.put_file(&file, &kept);
+                let store = peercask::Store::open_on(&hit, small()).expect("open always succeeds");
+                let left = Peerstore::on(&store, quiet()).expect("open always succeeds");
+                let found = told(left.get(peer(1)).expect("readable").as_ref()).expect("whole");
+                assert!(
+                    found == number || found == number - 1,
+                    "cut at {cut}: {found}"
+                );
+                // All of it is there, zeros at its end included.
+                assert!(
+                    cut < to || !filled || found == number,
+                    "cut at {cut}: {found}"
+                );
+                cuts += 1;
+            }
+        }
+    }
+    assert!(cuts > 1_000, "{cuts} cuts");
+}
+
+/// The one file that differs between two disks, its bytes now, and from where to where.
+fn difference(before: &SimDisk, after: &SimDisk) -> (String, Vec<u8>, usize, usize) {
+    for (name, _) in after.files() {
+        let new = after.bytes_of(&name).expect("read");
+        let mut old = before.bytes_of(&name).unwrap_or_default();
+        old.resize(new.len(), 0);
+        if let Some(from) = (0..new.len()).find(|at| old[*at] != new[*at]) {
+            let to = (0..new.len())
+                .rev()
+                .find(|at| old[*at] != new[*at])
+                .map_or(from, |at| at + 1);
+            return (name, new, from, to);
+        }
+    }
+    panic!("something was written")
+}
+
+#[test]
+fn with_device_what_is_acknowledged_survives_a_power_cut_and_sync_makes_it_so() {
+    for (acknowledge, synced, there) in [
+        (Acknowledge::Device, false, true),
+        (Acknowledge::Kernel, true, true),
+        (Acknowledge::Kernel, false, false),
+    ] {
+        let disk = SimDisk::new(7);
+        let store = peercask::Store::open_on(&disk, engine()).expect("opened");
+        let peers = Peerstore::on(&store, quiet().acknowledge(acknowledge)).expect("opened");
+        peers.sync().expect("synced");
+        peers
+            .add_addrs(peer(1), &addrs(0..1), Ttl::PERMANENT)
+            .expect("added");
+        if synced {
+            peers.sync().expect("synced");
+        }
+        let after = disk.crash_losing_all();
+        let store = peercask::Store::open_on(&after, engine()).expect("opens");
+        let peers = Peerstore::on(&store, quiet()).expect("opens");
+        assert_eq!(peers.has_peer(peer(1)), there, "{acknowledge:?} {synced}");
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_or_fails_is_an_error_and_memory_stays_as_it_was() {
+    for failure in [Failure::StorageFull, Failure::Io] {
+        let disk = SimDisk::new(3);
+        let store = peercask::Store::open_on(&disk, engine().reserve_bytes(0)).expect("opened");
+        let peers = Peerstore::on(&store, quiet()).expect("opened");
+        peers
+            .add_addrs(peer(1), &addrs(0..1), Ttl::PERMANENT)
+            .expect("added");
+        let faults = [Operation::Write, Operation::Reserve, Operation::Create]
+            .map(|operation| Fault::new(operation, failure).for_good(true));
+        disk.set_faults(&faults);
+        // Space that was set aside may take some; then it shows.
+        let mut refused = None;
+        for number in 2..200 {
+            if let Err(error) = peers.add_addrs(peer(number), &addrs(0..60), Ttl::PERMANENT) {
+                refused = Some((number, error));
+                break;
+            }
+        }
+        let (number, error) = refused.expect("it shows");
+        let kind = if failure == Failure::StorageFull {
+            ErrorKind::StorageFull
+        } else {
+            ErrorKind::Io
+        };
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(
+            !peers.has_peer(peer(number))
+                && peers.addrs(peer(number)).expect("readable").is_empty()
+        );
+        assert_addrs(&peers, peer(1), &addrs(0..1));
+        let fails = peers.set_addrs(peer(1), &addrs(5..6), Ttl::PERMANENT);
+        assert!(fails.is_err());
+        assert_addrs(&peers, peer(1), &addrs(0..1));
+        disk.set_faults(&[]);
+        peers
+            .add_addrs(peer(1), &addrs(1..2), Ttl::PERMANENT)
+            .expect("there is space again");
+        assert_addrs(&peers, peer(1), &addrs(0..2));
+    }
+}
+
+#[test]
+fn what_cannot_be_decoded_is_kept_aside_counted_and_the_rest_served() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let store = peercask::Store::open(dir.path(), engine()).expect("opened");
+    let peers = Peerstore::on(&store, quiet()).expect("opened");
+    for number in 0..10 {
+        tell(&peers, peer(number), 2).expect("told");
+    }
+    peers.close().expect("closed");
+    let addresses = store.existing_keyspace("libp2p-addresses").expect("there");
+    let books = store.existing_keyspace("libp2p-books").expect("there");
+    addresses.put(peer(3).as_bytes(), [1, 255, 7]).expect("put");
+    addresses
+        .put([7; 200], [1])
+        .expect("a name that is too long");
+    books.put(peer(4).as_bytes(), [1, 9, 9, 9]).expect("put");
+    let refused = Peerstore::on(&store, quiet().strict(true)).expect_err("strict");
+    assert_eq!(refused.kind(), ErrorKind::Corrupted);
+    addresses.put(peer(3).as_bytes(), [1, 255, 7]).expect("put");
+    let peers = Peerstore::on(&store, quiet()).expect("opens");
+    assert!(!peers.damaged().is_empty() && peers.stats().unreadable > 0);
+    assert!(!peers.has_peer(peer(3)) && peers.count() == 9);
+    for number in [0, 1, 2, 5, 6, 7, 8, 9] {
+        assert_eq!(
+            told(peers.get(peer(number)).expect("readable").as_ref()),
+            Ok(2)
+        );
+    }
+    assert_eq!(
+        peers.protocols(peer(4)).expect_err("cut").kind(),
+        ErrorKind::Corrupted
+    );
+    assert_eq!(peers.addrs(peer(4)).expect("readable").len(), 3);
+    let aside = store.existing_keyspace("libp2p-unreadable").expect("there");
+    let key = [b"a", peer(3).as_bytes()].concat();
+    assert_eq!(
+        aside.get(key).expect("readable").as_deref(),
+        Some(&[1, 255, 7][..])
+    );
+    // Written anew, also beside what was kept.
+    tell(&peers, peer(3), 4).expect("told");
+    tell(&peers, peer(4), 6).expect("told");
+    let key = [b"b", peer(4).as_bytes()].concat();
+    assert!(aside.contains(key).expect("readable"));
+    assert_eq!(told(peers.get(peer(4)).expect("readable").as_ref()), Ok(6));
+}
+
+#[test]
+fn a_flipped_byte_costs_the_record_that_it_hits() {
+    let disk = SimDisk::new(5);
+    let store = peercask::Store::open_on(&disk, engine()).expect("opened");
+    let peers = Peerstore::on(&store, quiet()).expect("opened");
+    for number in 0..20 {
+        peers
+            .add_addrs(peer(number), &addrs(0..3), Ttl::PERMANENT)
+            .expect("added");
+    }
+    peers.close().expect("closed");
+    store.close().expect("closed");
+    // A word that only records of addresses hold says which file it is.
+    let word = peer(7).as_bytes().to_vec();
+    let holds = |bytes: &[u8]| bytes.windows(word.len()).any(|window| window == word);
+    let files = disk.files().into_iter().map(|(name, _)| name);
+    let bytes_of = |name: &str| disk.bytes_of(name).expect("read");
+    let name = files
+        .max_by_key(|name| holds(&bytes_of(name)))
+        .expect("a segment");
+    let len = bytes_of(&name).len();
+    let mut rotten = 0;
+    for at in (0..len.min(8_000)).step_by(61) {
+        let hit = disk.crash(&Cut::Kill);
+        hit.rot(&name, at, 0x10).expect("rotten");
+        let store = peercask::Store::open_on(&hit, engine()).expect("opens");
+        let peers = Peerstore::on(&store, quiet()).expect("opens");
+        let known = peers.count();
+        assert!(known >= 19, "byte {at}: {known} of 20");
+        rotten += u64::from(known < 20);
+        for who in peers.all_peers() {
+            match peers.addrs(who) {
+                Ok(found) => assert_eq!(found.len(), 3),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Corrupted);
+                    rotten += 1;
+                }
+            }
+        }
+    }
+    assert!(rotten > 0, "some byte was in a record");
+}
+
+#[test]
+fn a_second_opener_is_told_and_one_who_only_reads_is_let_in() {
+    let place = Place::new(Backend::Peercask);
+    let peers = place.peers();
+    peers
+        .add_addrs(peer(1), &addrs(0..2), Ttl::PERMANENT)
+        .expect("added");
+    let second = place.opened(place.options()).expect_err("taken");
+    assert_eq!(second.kind(), ErrorKind::Locked);
+    let dir = place.dir.path().join("store");
+    let reader = Peerstore::open_read_only(&dir, place.options()).expect("reads");
+    assert_addrs(&reader, peer(1), &addrs(0..2));
+    for refused in [
+        reader.add_addrs(peer(2), &addrs(0..1), Ttl::ADDRESS),
+        reader.set_protocols(peer(1), &["/a"]),
+        reader.gc().map(|_| ()),
+        reader.merge(),
+    ] {
+        assert_eq!(refused.expect_err("read-only").kind(), ErrorKind::ReadOnly);
+    }
+    reader.close().expect("closed");
+    peers
+        .add_addrs(peer(1), &addrs(2..3), Ttl::PERMANENT)
+        .expect("the writer goes on");
+    let nothing = Peerstore::open_read_only(place.dir.path().join("none"), place.options());
+    assert_eq!(nothing.expect_err("none").kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn closing_twice_is_nothing_and_later_calls_say_that_it_is_closed() {
+    let place = Place::new(Backend::Peercask);
+    let peers = place.peers();
+    peers
+        .add_addrs(peer(1), &addrs(0..1), Ttl::PERMANENT)
+        .expect("added");
+    let other = peers.clone();
+    peers.close().expect("closed");
+    peers.close().expect("closed already");
+    let answers = [
+        other.add_addrs(peer(1), &addrs(0..1), Ttl::ADDRESS),
+        other.addrs(peer(1)).map(|_| ()),
+        other.get(peer(1)).map(|_| ()),
+        other.protocols(peer(1)).map(|_| ()),
+        other.public_key(peer(1)).map(|_| ()),
+        other.record(peer(1)).map(|_| ()),
+        other.gc().map(|_| ()),
+        other.sync(),
+    ];
+    for answer in answers {
+        assert_eq!(answer.expect_err("closed").kind(), ErrorKind::Closed);
+    }
+}
+
+#[test]
+fn opening_and_closing_a_hundred_times_leaves_no_thread_no_descriptor_and_no_growth() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let open = || Peerstore::open(dir.path().join("store"), Options::default()).expect("opened");
+    let count =
+        |what: &str| std::fs::read_dir(format!("/proc/self/{what}")).map_or(0, Iterator::count);
+    let peers = open();
+    for number in 0..50 {
+        peers
+            .add_addrs(peer(number), &addrs(0..5), Ttl::PERMANENT)
+            .expect("added");
+    }
+    drop(peers);
+    let size = || -> u64 {
+        let entries = std::fs::read_dir(dir.path().join("store")).expect("listed");
+        entries
+            .map(|entry| entry.expect("listed").metadata().expect("there").len())
+            .sum()
+    };
+    drop(open());
+    let (descriptors, bytes) = (count("fd"), size());
+    let mut most = 0;
+    for _ in 0..100 {
+        let peers = open();
+        assert_eq!(peers.count(), 50);
+        most = most.max(count("fd"));
+    }
+    // Other tests of this process open files too.
+    assert!(
+        most <= descriptors + 200,
+        "{most} descriptors, {descriptors} before"
+    );
+    assert!(
+        size() <= 2 * bytes + 65_536,
+        "{} bytes, {bytes} before",
+        size()
+    );
+    let named = |name: &str| {
+        let tasks = std::fs::read_dir("/proc/self/task")
+            .into_iter()
+            .flatten()
+            .flatten();
+        let names = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok());
+        names.filter(|found| found.trim() == name).count()
+    };
+    // No more than other tests of this process may have at a time.
+    assert!(
+        named("peercask-keeper") < 20,
+        "{}",
+        named("peercask-keeper")
+    );
+}
+
+#[test]
+fn files_are_for_their_owner_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = Place::new(Backend::Peercask);
+    place
+        .peers()
+        .add_addrs(peer(1), &addrs(0..1), Ttl::PERMANENT)
+        .expect("added");
+    let dir = place.dir.path().join("store");
+    let mode = |path: &Path| std::fs::metadata(path).expect("there").permissions().mode() & 0o777;
+    assert_eq!(mode(&dir), 0o700);
+    for entry in std::fs::read_dir(&dir).expect("listed") {
+        let path = entry.expect("listed").path();
+        // The file of the lock is empty.
+        if path.ends_with("LOCK") {
+            continue;
+        }
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
+    }
+}
+
+#[test]
+fn books_of_a_newer_version_are_refused_by_their_number() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let store = peercask::Store::open(dir.path(), engine()).expect("opened");
+    Peerstore::on(&store, quiet())
+        .expect("opened")
+        .close()
+        .expect("closed");
+    let meta = store.existing_keyspace("libp2p-meta").expect("there");
+    meta.put("format", "2").expect("put");
+    let refused = Peerstore::on(&store, quiet()).expect_err("newer");
+    assert_eq!(refused.kind(), ErrorKind::UnsupportedVersion);
+    assert!(refused.to_string().contains("version 2"), "{refused}");
+    meta.put("format", "1").expect("put");
+    let addresses = store.existing_keyspace("libp2p-addresses").expect("there");
+    addresses.put("x", [2, 0, 0]).expect("put");
+    let refused = Peerstore::on(&store, quiet()).expect_err("newer");
+    assert_eq!(refused.kind(), ErrorKind::UnsupportedVersion);
+}
+
+#[test]
+fn a_backup_taken_while_others_write_is_one_moment() {
+    let place = Place::new(Backend::Peercask);
+    let peers = place.peers();
+    tell(peers, peer(1), 1).expect("told");
+    let copy = place.dir.path().join("copy");
+    std::thread::scope(|scope| {
+        let writer =
+            scope.spawn(|| (2..200).for_each(|number| tell(peers, peer(1), number).expect("told")));
+        peers.backup_to(&copy).expect("copied");
+        writer.join().expect("joined");
+    });
+    let copied = Peerstore::open(&copy, quiet()).expect("opens");
+    let number = told(copied.get(peer(1)).expect("readable").as_ref()).expect("whole");
+    assert!((1..200).contains(&number));
+    assert_eq!(
+        told(peers.get(peer(1)).expect("readable").as_ref()),
+        Ok(199)
+    );
+}
+
+// ---- kill -9
+
+const DIR: &str = "PEERCASK_TEST_BOOKS_DIR";
+
+/// Not a test of its own: what the child does.
+#[test]
+fn helper_of_a_child() {
+    let Some(dir) = std::env::var_os(DIR) else {
+        return;
+    };
+    let peers = Peerstore::open(Path::new(&dir).join("store"), Options::default()).expect("opened");
+    let from = told(peers.get(peer(1)).expect("readable").as_ref()).expect("whole");
+    for number in from + 1.. {
+        tell(&peers, peer(1), number).expect("told");
+        let mut out = std::io::stdout();
+        std::io::Write::write_all(&mut out, format!("\ndone {number}\n").as_bytes())
+            .expect("heard");
+    }
+}
+
+#[test]
+fn after_kill_9_everything_acknowledged_is_there_and_whole() {
+    use std::io::BufRead as _;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut last = 0;
+    for round in 1..=6_u64 {
+        let mut child =
+            std::process::Command::new(std::env::current_exe().expect("this test is a file"))
+                .args([
+                    "durability::helper_of_a_child",
+                    "--exact",
+                    "--nocapture",
+                    "--test-threads=1",
+                ])
+                .env(DIR, dir.path())
+                .stdout(std::process::Stdio::piped())
+                .stderr(std::process::Stdio::null())
+                .spawn()
+                .expect("a child starts");
+        let out = child.stdout.take().expect("piped");
+        let mut done = last;
+        let mut heard = 0;
+        for line in std::io::BufReader::new(out).lines() {
+            let Ok(line) = line else { break };
+            if let Some(number) = line.strip_prefix("done ") {
+                done = number.parse().expect("a number");
+                heard += 1;
+            }
+            if heard == 7 * round {
+                child.kill().expect("killed");
+            }
+        }
+        child.wait().expect("gone");
+        let peers = Peerstore::open(dir.path().join("store"), Options::default()).expect("opens");
+        last = told(peers.get(peer(1)).expect("readable").as_ref()).expect("whole");
+        assert!(
+            last == done || last == done + 1,
+            "{last} is there, {done} was told"
+        );
+    }
+}
+
+// ---- threads
+
+#[test]
+fn no_write_of_many_threads_is_lost_whatever_the_cache() {
+    for (cache_bytes, backend) in [
+        (0, Backend::Peercask),
+        (1, Backend::Peercask),
+        (1_024, Backend::Peercask),
+        (16 << 20, Backend::Peercask),
+        (0, Backend::Memory),
+    ] {
+        let options = Options::default().cache_bytes(cache_bytes).addresses_max(0);
+        let mut place = Place::with(backend, options);
+        let peers = place.peers();
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                scope.spawn(move || {
+                    for number in 0..250 {
+                        let one = addrs(thread * 250 + number..thread * 250 + number + 1);
+                        peers
+                            .add_addrs(peer(1), &one, Ttl::PERMANENT)
+                            .expect("added");
+                    }
+                });
+            }
+        });
+        assert_eq!(
+            peers.addrs(peer(1)).expect("readable").len(),
+            1_000,
+            "{cache_bytes}"
+        );
+        if place.lasts() {
+            place.reopen();
+            assert_eq!(place.peers().addrs(peer(1)).expect("readable").len(), 1_000);
+        }
+    }
+}
+
+#[test]
+fn a_peer_that_is_read_as_a_whole_is_never_mixed() {
+    for backend in [Backend::Peercask, Backend::Cacheless, Backend::Memory] {
+        let place = Place::new(backend);
+        let peers = place.peers();
+        tell(peers, peer(1), 1).expect("told");
+        std::thread::scope(|scope| {
+            let writer =
+                scope.spawn(move || (2..600).for_each(|n| tell(peers, peer(1), n).expect("told")));
+            let mut last = 0;
+            while !writer.is_finished() {
+                let number = told(peers.get(peer(1)).expect("readable").as_ref()).expect("whole");
+                assert!(number >= last, "{number} after {last}");
+                last = number;
+            }
+        });
+    }
+}
+
+#[test]
+fn readers_do_not_wait_for_a_write_that_waits_for_the_device() {
+    // A datastore whose commits wait until they are let go.
+    let gate = std::sync::Arc::new((std::sync::Mutex::new(true), std::sync::Condvar::new()));
+    let data = Slow(
+        peercask_peerstore::libp2p::MemoryDatastore::new(),
+        gate.clone(),
+    );
+    let peers = Peerstore::with(data, quiet()).expect("opened");
+    peers
+        .add_addrs(peer(1), &addrs(0..1), Ttl::PERMANENT)
+        .expect("added");
+    *gate.0.lock().expect("held by nobody") = false;
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| peers.add_addrs(peer(1), &addrs(1..2), Ttl::PERMANENT));
+        // Until the write is under way.
+        std::thread::sleep(Duration::from_millis(20));
+        assert_addrs(&peers, peer(1), &addrs(0..1));
+        assert!(peers.get(peer(1)).expect("readable").is_some());
+        assert_eq!((peers.count(), peers.all_peers().count()), (1, 1));
+        assert!(!writer.is_finished());
+        *gate.0.lock().expect("held by nobody") = true;
+        gate.1.notify_all();
+        writer.join().expect("joined").expect("added");
+    });
+    assert_addrs(&peers, peer(1), &addrs(0..2));
+}
+
+struct Slow(
+    peercask_peerstore::libp2p::MemoryDatastore,
+    std::sync::Arc<(std::sync::Mutex<bool>, std::sync::Condvar)>,
+);
+
+impl peercask_peerstore::libp2p::Datastore for Slow {
+    fn get(&self, key: &[u8]) -> peercask_peerstore::libp2p::Result<Option<bytes::Bytes>> {
+        self.0.get(key)
+    }
+    fn has(&self, key: &[u8]) -> peercask_peerstore::libp2p::Result<bool> {
+        self.0.has(key)
+    }
+    fn query(
+        &self,
+        prefix: &[u8],
+    ) -> peercask_peerstore::libp2p::Result<peercask_peerstore::libp2p::Entries<'_>> {
+        self.0.query(prefix)
+    }
+    fn commit(
+        &self,
+        batch: peercask_peerstore::libp2p::Batch,
+        acknowledge: Acknowledge,
+    ) -> peercask_peerstore::libp2p::Result<()> {
+        let open = self.1.0.lock().expect("held by nobody");
+        drop(
+            self.1
+                .1
+                .wait_while(open, |open| !*open)
+                .expect("held by nobody"),
+        );
+        self.0.commit(batch, acknowledge)
+    }
+    fn sync(&self) -> peercask_peerstore::libp2p::Result<()> {
+        self.0.sync()
+    }
+    fn close(&self) -> peercask_peerstore::libp2p::Result<()> {
+        self.0.close()
+    }
+}
+
+/// The books against a plain model, over all kinds of changes, with restarts in between.
+#[test]
+fn random_changes_match_a_plain_model() {
+    for seed in seeds(6) {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let backend = [Backend::Peercask, Backend::Cacheless][rng.usize(..2)];
+        let mut place = Place::with(backend, Options::default().addresses_max(0));
+        // By peer: address number to ttl and expiry in milliseconds.
+        let mut model =
+            std::collections::BTreeMap::<u8, std::collections::BTreeMap<usize, (u64, u64)>>::new();
+        for step in 0..400 {
+            let (who, now_ms) = (rng.u8(..4), place.peers().now_ms());
+            let numbers: Vec<usize> = (0..rng.usize(..4)).map(|_| rng.usize(..6)).collect();
+            let given: Vec<Multiaddr> = numbers.iter().map(|number| addr(*number)).collect();
+            let life_ms = [5_000, 20_000, 60_000][rng.usize(..3)];
+            let known = model.entry(who).or_default();
+            known.retain(|_, (_, expiry_ms)| now_ms < *expiry_ms);
+            let peers = place.peers();
+            match rng.u8(..10) {
+                0..=3 => {
+                    peers
+                        .add_addrs(peer(who), &given, Ttl::from_millis(life_ms))
+                        .expect("added");
+                    for number in numbers {
+                        let entry = known.entry(number).or_default();
+                        *entry = (entry.0.max(life_ms), entry.1.max(now_ms + life_ms));
+                    }
+                }
+                4 => {
+                    peers
+                        .set_addrs(peer(who), &given, Ttl::from_millis(life_ms))
+                        .expect("set");
+                    numbers.into_iter().for_each(|number| {
+                        known.insert(number, (life_ms, now_ms + life_ms));
+                    });
+                }
+                5 => {
+                    peers
+                        .set_addrs(peer(who), &given, Ttl::NONE)
+                        .expect("removed");
+                    known.retain(|number, _| !numbers.contains(number));
+                }
+                6 => {
+                    let new_ms = [0, 30_000][rng.usize(..2)];
+                    let (old, new) = (Ttl::from_millis(life_ms), Ttl::from_millis(new_ms));
+                    peers.update_addrs(peer(who), old, new).expect("updated");
+                    known.retain(|_, (ttl, expiry_ms)| {
+                        if *ttl == life_ms {
+                            (*ttl, *expiry_ms) = (new_ms, now_ms + new_ms);
+                        }
+                        *ttl > 0
+                    });
+                }
+                7 => drop(peers.gc().expect("removed")),
+                8 => place.sleep(Duration::from_millis(rng.u64(..15_000))),
+                _ if step % 3 == 0 => place.reopen(),
+                _ => drop(peers.maintain().expect("kept")),
+            }
+            let (peers, now_ms) = (place.peers(), place.peers().now_ms());
+            for (who, known) in &mut model {
+                known.retain(|_, (_, expiry_ms)| now_ms < *expiry_ms);
+                let found: std::collections::BTreeMap<Multiaddr, (u64, u64)> = peers
+                    .addresses(peer(*who))
+                    .expect("readable")
+                    .into_iter()
+                    .map(|a| (a.addr, (a.ttl.millis(), a.expiry_ms)))
+                    .collect();
+                let expected: std::collections::BTreeMap<Multiaddr, (u64, u64)> = known
+                    .iter()
+                    .map(|(number, life)| (addr(*number), *life))
+                    .collect();
+                assert_eq!(found, expected, "seed {seed}, step {step}, peer {who}");
+            }
+            let live = model.values().filter(|known| !known.is_empty()).count();
+            assert_eq!(
+                peers.peers_with_addrs().count(),
+                live,
+                "seed {seed}, step {step}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_store_is_shared_between_threads_and_the_wait_of_seconds_is_a_number() {
+    fn shared<T: Send + Sync + Clone>() {}
+    shared::<Peerstore>();
+    assert_eq!(Ttl::from(seconds(2)).millis(), 2_000);
+    assert_eq!(
+        signed(&key(1), 1, &[]).first(),
+        Some(&10),
+        "an envelope begins with its key"
+    );
+}
