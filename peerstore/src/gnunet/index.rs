@@ -642,12 +642,12 @@ mod tests {
             hide_before_us: 0,
         };
         assert_eq!(walk(&index, &all, Order::Peer, at(1), 9), [1]);
-        assert_eq!(walk(&index, &all, Order::Peer, at(2), 9), []);
+        assert_eq!(walk(&index, &all, Order::Peer, at(2), 9), Vec::<u64>::new());
         assert_eq!((index.len(), index.dead_len()), (0, 1));
         index.bury(Some(1), |_| panic!("a snapshot at 1 sees it"));
         let mut gone = Vec::new();
         index.bury(Some(2), |seq| gone.push(seq));
         assert_eq!((gone, index.dead_len()), (vec![1], 0));
-        assert_eq!(walk(&index, &all, Order::Peer, at(1), 9), []);
+        assert_eq!(walk(&index, &all, Order::Peer, at(1), 9), Vec::<u64>::new());
     }
 }

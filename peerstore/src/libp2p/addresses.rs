@@ -75,8 +75,8 @@ impl PeerEditor<'_> {
     }
 
     /// As [`PeerEditor::add_addrs`], with where they come from. Worth is never lowered.
-    pub fn add_addrs_from(&mut self, addrs: &[Multiaddr], ttl: Ttl, origin: Origin) {
-        self.add(addrs, ttl, origin, false);
+    pub fn add_addrs_from(&mut self, addrs: &[Multiaddr], ttl: Ttl, origin: impl Into<Origin>) {
+        self.add(addrs, ttl, origin.into(), false);
     }
 
     pub(crate) fn add(&mut self, addrs: &[Multiaddr], ttl: Ttl, origin: Origin, certified: bool) {

@@ -167,7 +167,7 @@ each_backend! {
     fn s8_of_many_threads_the_newest_record_stays_with_exactly_its_addresses(backend) {
         let place = Place::new(backend);
         let peers = place.peers();
-        let rounds: usize = crate::support::repeats(20);
+        let rounds: usize = crate::support::repeats(10);
         for round in 0..rounds {
             let records: Vec<Vec<u8>> = (1..=8_usize)
                 .map(|seq| signed(&key(1), (round * 8 + seq) as u64, &addrs(seq..seq + 2)))

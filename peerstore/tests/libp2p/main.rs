@@ -4,9 +4,12 @@
 mod address_rules;
 mod books;
 mod certified;
+mod datastores;
 mod durability;
 mod events;
 mod gc;
 mod go_suite;
 mod keys;
+mod moving;
 mod support;
+mod table;

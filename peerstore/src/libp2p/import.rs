@@ -1,0 +1,371 @@
+//! Peers on their way in, from an export or from elsewhere: added to what is there, or in its place. Lives are
+//! absolute, so what waited is as old as it is; signed records are verified again.
+
+use std::collections::BTreeMap;
+use std::io::BufRead;
+
+use libp2p_core::Multiaddr;
+use libp2p_core::multiaddr::Protocol;
+
+use super::address::Address;
+use super::editor::PeerEditor;
+use super::error::{Error, ErrorKind, Result};
+use super::export::io;
+use super::lines::{check_head, incoming_of};
+use super::options::PrivateKeys;
+use super::peer::Peer;
+use super::peerstore::Peerstore;
+use super::profile::MetadataValue;
+use super::ttl::{Source, Ttl};
+
+/// The longest line that an import reads, and the longest list of addresses.
+pub const LINE_LEN_MAX: usize = 16 << 20;
+/// How many peers of an import are one change.
+const CHUNK_LEN: usize = 256;
+
+/// What an import does with peers that are known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ImportMode {
+    /// What comes is added: the greater ttl and expiry stay, metadata and tags are overwritten by
+    /// key. The default.
+    #[default]
+    Merge,
+    /// What comes takes the place of what is there.
+    Replace,
+}
+
+/// What an import took and left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct ImportReport {
+    /// Peers that were written.
+    pub peers: u64,
+    /// Addresses that were taken.
+    pub addresses: u64,
+    /// Addresses that had expired already.
+    pub expired: u64,
+    /// Signed records that were taken.
+    pub records: u64,
+    /// Keys that were taken.
+    pub keys: u64,
+    /// Lines, records, addresses, keys or values that do not hold, or are of a kind that is not known
+    /// here.
+    pub skipped: u64,
+}
+
+impl ImportReport {
+    pub(crate) fn add(&mut self, other: &ImportReport) {
+        self.peers += other.peers;
+        self.addresses += other.addresses;
+        self.expired += other.expired;
+        self.records += other.records;
+        self.keys += other.keys;
+        self.skipped += other.skipped;
+    }
+}
+
+/// A peer on its way in, from wherever.
+#[derive(Default)]
+pub(crate) struct Incoming {
+    pub(crate) addresses: Vec<Address>,
+    pub(crate) protocols: Vec<String>,
+    pub(crate) metadata: BTreeMap<String, MetadataValue>,
+    pub(crate) tags: BTreeMap<String, (u8, Option<u64>)>,
+    pub(crate) public_key: Option<Vec<u8>>,
+    pub(crate) private_key: Option<zeroize::Zeroizing<Vec<u8>>>,
+    pub(crate) record: Option<Vec<u8>>,
+    pub(crate) latency_ns: Option<u64>,
+}
+
+impl Peerstore {
+    /// Reads lines that [`Peerstore::export`] wrote. Every 256 peers are one atomic change; after an
+    /// error those before stay, and reading the whole again does no harm.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if the first line is not that of an export, `UnsupportedVersion`; `Io`; as
+    /// [`Peerstore::update`]. Lines and parts that do not hold are skipped and counted.
+    pub fn import(&self, input: impl BufRead, mode: ImportMode) -> Result<ImportReport> {
+        let mut lines = Lines {
+            input,
+            line: Vec::new(),
+        };
+        check_head(lines.next()?.unwrap_or_default())?;
+        let mut report = ImportReport::default();
+        let mut chunk = Vec::new();
+        loop {
+            let line = lines.next()?;
+            if line.is_none() || chunk.len() >= CHUNK_LEN {
+                report.add(&self.take_in(std::mem::take(&mut chunk), mode)?);
+            }
+            let Some(line) = line else {
+                return Ok(report);
+            };
+            match incoming_of(line, &mut report) {
+                Some(peer) => chunk.push(peer),
+                None => report.skipped += 1,
+            }
+        }
+    }
+
+    /// Reads addresses that end with `/p2p` and the peer, one a line or as an array of JSON texts,
+    /// and gives each this ttl.
+    ///
+    /// # Errors
+    /// `Io`; as [`Peerstore::update`]. What is no such address is skipped and counted.
+    pub fn import_addrs(&self, mut input: impl BufRead, ttl: Ttl) -> Result<ImportReport> {
+        let mut text = String::new();
+        let mut input = std::io::Read::take(&mut input, LINE_LEN_MAX as u64);
+        std::io::Read::read_to_string(&mut input, &mut text)
+            .map_err(|error| io("import", &error))?;
+        let lines: Vec<String> = match serde_json::from_str(&text) {
+            Ok(lines) => lines,
+            Err(_) => text
+                .lines()
+                .map(str::trim)
+                .filter(|line| !line.is_empty())
+                .map(str::to_owned)
+                .collect(),
+        };
+        let mut report = ImportReport::default();
+        let mut peers = BTreeMap::<Peer, Incoming>::new();
+        for line in lines {
+            let addr = line.parse::<Multiaddr>().ok();
+            let named = addr.and_then(|addr| match addr.iter().last() {
+                Some(Protocol::P2p(id)) => Some((Peer::from(id), addr)),
+                _ => None,
+            });
+            let Some((peer, addr)) = named else {
+                report.skipped += 1;
+                continue;
+            };
+            let mut address = Address::new(addr, ttl, self.now_ms());
+            (address.source, address.uncertified) = (Source::Import, true);
+            peers.entry(peer).or_default().addresses.push(address);
+        }
+        let peers = peers.into_iter().collect();
+        report.add(&self.take_in(peers, ImportMode::Merge)?);
+        Ok(report)
+    }
+
+    /// Writes peers from elsewhere, a chunk at a time, each chunk as one change.
+    pub(crate) fn take_in(
+        &self,
+        peers: Vec<(Peer, Incoming)>,
+        mode: ImportMode,
+    ) -> Result<ImportReport> {
+        let mut report = ImportReport::default();
+        let mut rest = peers.into_iter().peekable();
+        while rest.peek().is_some() {
+            // A peer that comes twice comes in two changes.
+            let mut names = Vec::new();
+            let mut chunk = Vec::new();
+            while names.len() < CHUNK_LEN
+                && let Some((peer, incoming)) = rest.next_if(|(peer, _)| !names.contains(peer))
+            {
+                names.push(peer);
+                chunk.push(incoming);
+            }
+            let done = self.update_many(&names, |editors| {
+                let mut done = ImportReport::default();
+                for (editor, incoming) in editors.iter_mut().zip(&chunk) {
+                    editor.take_in(incoming, mode, &mut done)?;
+                    done.peers += 1;
+                }
+                Ok(done)
+            })?;
+            report.add(&done);
+        }
+        Ok(report)
+    }
+}
+
+impl PeerEditor<'_> {
+    fn take_in(
+        &mut self,
+        incoming: &Incoming,
+        mode: ImportMode,
+        report: &mut ImportReport,
+    ) -> Result<()> {
+        if mode == ImportMode::Replace {
+            // A private key that does not come with it stays, and so does the memory of its records.
+            self.clear_addrs();
+            self.clear_latency();
+            let profile = self.profile()?;
+            profile.protocols.clear();
+            profile.metadata.clear();
+            profile.tags.clear();
+            profile.envelope = None;
+            self.reach.has_envelope = false;
+            self.keys()?.public = None;
+        }
+        for address in &incoming.addresses {
+            self.take_in_address(address, report);
+        }
+        if let Some(record) = &incoming.record {
+            self.take_in_record(record, incoming, report);
+        }
+        for address in &mut self.reach.addresses {
+            // Of a record that was not taken.
+            address.uncertified |= !address.certified;
+        }
+        self.add_protocols(&incoming.protocols)
+            .or_else(|error| skip(error, report))?;
+        for (key, value) in &incoming.metadata {
+            self.put_metadata(key, value.clone())
+                .or_else(|error| skip(error, report))?;
+        }
+        for (name, (value, expiry_ms)) in &incoming.tags {
+            let ttl = match expiry_ms {
+                None => Ttl::PERMANENT,
+                Some(at_ms) => Ttl::from_millis(at_ms.saturating_sub(self.now_ms)),
+            };
+            if ttl != Ttl::NONE {
+                self.set_tag(name, *value, ttl)
+                    .or_else(|error| skip(error, report))?;
+            }
+        }
+        if let Some(key) = &incoming.public_key {
+            match self.add_public_key(key) {
+                Ok(()) => report.keys += 1,
+                Err(error) => skip(error, report)?,
+            }
+        }
+        if let Some(key) = &incoming.private_key
+            && !matches!(self.core.options.private_keys, PrivateKeys::Refuse)
+        {
+            match self.add_private_key(key) {
+                Ok(()) => report.keys += 1,
+                Err(error) => skip(error, report)?,
+            }
+        }
+        if incoming.latency_ns.is_some() {
+            self.reach.latency_ns = incoming.latency_ns;
+        }
+        Ok(())
+    }
+
+    /// The greater ttl and expiry stay, as when it is heard of again.
+    fn take_in_address(&mut self, address: &Address, report: &mut ImportReport) {
+        if !address.is_live(self.now_ms) {
+            report.expired += 1;
+            return;
+        }
+        let origin = super::addresses::Origin {
+            source: address.source,
+            confidence: address.confidence,
+        };
+        // Of life as much as is left; the ttl is the one that it was given.
+        let left = match address.ttl.is_pinned() {
+            true => address.ttl,
+            false => Ttl::from_millis(address.expiry_ms.saturating_sub(self.now_ms)),
+        };
+        let known = self
+            .reach
+            .addresses
+            .iter()
+            .find(|known| known.addr == address.addr);
+        let (known, was_uncertified) = (known.is_some(), known.is_some_and(|a| a.uncertified));
+        self.add(std::slice::from_ref(&address.addr), left, origin, false);
+        let added = super::address::normal_form(&self.peer, &address.addr);
+        let found = self
+            .reach
+            .addresses
+            .iter_mut()
+            .find(|known| Some(&known.addr) == added.as_ref());
+        if let Some(found) = found {
+            found.ttl = found.ttl.max(address.ttl);
+            found.first_seen_ms = found.first_seen_ms.min(address.first_seen_ms);
+            found.last_success_ms = found.last_success_ms.max(address.last_success_ms);
+            found.last_failure_ms = found.last_failure_ms.max(address.last_failure_ms);
+            found.half_failures = found.half_failures.max(address.half_failures);
+            found.uncertified = was_uncertified || address.uncertified || !address.certified;
+            if !known {
+                found.last_seen_ms = address.last_seen_ms;
+            }
+            report.addresses += 1;
+        } else {
+            report.skipped += 1;
+        }
+    }
+
+    /// A record is taken for what it says, not for how long: its addresses came with their lives.
+    fn take_in_record(&mut self, record: &[u8], incoming: &Incoming, report: &mut ImportReport) {
+        // Some stores do not say which addresses a record holds.
+        let says = incoming.addresses.iter().any(|address| address.certified);
+        let certified = incoming
+            .addresses
+            .iter()
+            .filter(|address| address.certified || !says);
+        let lives: Vec<(Multiaddr, Ttl, u64)> = self
+            .reach
+            .addresses
+            .iter()
+            .map(|address| (address.addr.clone(), address.ttl, address.expiry_ms))
+            .collect();
+        let longest = certified
+            .map(|address| address.expiry_ms)
+            .max()
+            .unwrap_or(0);
+        let left = Ttl::from_millis(longest.saturating_sub(self.now_ms));
+        if left == Ttl::NONE
+            || !self
+                .consume_record(record, left)
+                .is_ok_and(super::Consumed::is_accepted)
+        {
+            report.skipped += 1;
+            return;
+        }
+        report.records += 1;
+        // What was there keeps its life; what had expired when it was written does not come back.
+        let came: Vec<Multiaddr> = incoming
+            .addresses
+            .iter()
+            .map(|address| address.addr.clone())
+            .collect();
+        self.reach.addresses.retain_mut(|address| {
+            if let Some((_, ttl, expiry_ms)) = lives.iter().find(|(addr, ..)| *addr == address.addr)
+            {
+                (address.ttl, address.expiry_ms) = (*ttl, *expiry_ms);
+                return true;
+            }
+            came.contains(&address.addr)
+        });
+    }
+}
+
+/// What does not hold is counted; what is wrong with the store ends the import.
+fn skip(error: Error, report: &mut ImportReport) -> Result<()> {
+    match error.kind() {
+        ErrorKind::TooMany
+        | ErrorKind::TooLarge
+        | ErrorKind::InvalidArgument
+        | ErrorKind::InvalidKey
+        | ErrorKind::InvalidRecord
+        | ErrorKind::Refused => {
+            report.skipped += 1;
+            Ok(())
+        }
+        _ => Err(error),
+    }
+}
+
+/// Lines of bounded length.
+struct Lines<R> {
+    input: R,
+    line: Vec<u8>,
+}
+
+impl<R: BufRead> Lines<R> {
+    fn next(&mut self) -> Result<Option<&[u8]>> {
+        self.line.clear();
+        let mut bounded = std::io::Read::take(&mut self.input, LINE_LEN_MAX as u64);
+        let read = bounded
+            .read_until(b'\n', &mut self.line)
+            .map_err(|error| io("import", &error))?;
+        if read == LINE_LEN_MAX {
+            let what = format!("a line has more than {LINE_LEN_MAX} bytes");
+            return Err(Error::new(ErrorKind::TooLarge, what));
+        }
+        Ok((read > 0).then_some(self.line.as_slice()))
+    }
+}
