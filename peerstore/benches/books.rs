@@ -14,29 +14,32 @@ use libp2p_core::Multiaddr;
 use peercask_peerstore::libp2p::{Acknowledge, Options, Peer, Peerstore, Ttl};
 
 const ADDRESSES: usize = 5;
+/// Where the child finds the store.
+const CHILD: &str = "PEERCASK_BENCH_BOOKS_DIR";
 
 fn main() {
     let asked = std::env::args()
         .skip(1)
         .find_map(|word| word.parse::<u32>().ok());
     let count = asked.unwrap_or(100_000);
+    if let Some(dir) = std::env::var_os(CHILD) {
+        // A process of its own, whose memory is that of one store.
+        return whole_life(Path::new(&dir), count);
+    }
     println!("{count} peers, {ADDRESSES} addresses each\n");
     let dir = tempfile::tempdir().expect("a temporary directory");
     let rows = [
         ("map", map(count)),
-        (
-            "books in memory",
-            books("memory", count, |options| Peerstore::in_memory(options)),
-        ),
+        ("books in memory", books(count, Peerstore::in_memory)),
         (
             "books on Peercask, 16 MiB cache",
-            books("cached", count, |options| {
+            books(count, |options| {
                 Peerstore::open(dir.path().join("cached"), options)
             }),
         ),
         (
             "books on Peercask, no cache",
-            books("cacheless", count, |options| {
+            books(count, |options| {
                 Peerstore::open(dir.path().join("cacheless"), options.cache_bytes(0))
             }),
         ),
@@ -48,7 +51,11 @@ fn main() {
     }
     #[cfg(feature = "sqlite")]
     print_row("books on SQLite", &sqlite(dir.path(), count.min(20_000)));
-    whole_life(dir.path(), count);
+    let child = std::env::current_exe().map(|exe| {
+        let mut child = std::process::Command::new(exe);
+        child.arg(count.to_string()).env(CHILD, dir.path()).status()
+    });
+    child.expect("found itself").expect("ran");
     synced(dir.path());
     identical(dir.path());
 }
@@ -124,7 +131,6 @@ fn map(count: u32) -> [f64; 4] {
 }
 
 fn books(
-    _: &str,
     count: u32,
     open: impl Fn(Options) -> peercask_peerstore::libp2p::Result<Peerstore>,
 ) -> [f64; 4] {

@@ -30,11 +30,11 @@ pub(crate) struct Unwritten {
 
 pub(crate) struct Cache {
     entries: HashMap<SlotNumber, Cached>,
-    /// The clock's hand goes round: each place once, used ones get another round.
+    /// The clock's hand goes round: used ones get another round. What is not written yet is not in it.
     round: VecDeque<SlotNumber>,
     bytes: usize,
     bytes_max: usize,
-    unwritten: usize,
+    unwritten_bytes: usize,
     unwritten_bytes_max: usize,
 }
 
@@ -45,8 +45,9 @@ impl Cache {
             round: VecDeque::new(),
             bytes: 0,
             bytes_max,
-            unwritten: 0,
-            unwritten_bytes_max,
+            unwritten_bytes: 0,
+            // The other half is for those that are read.
+            unwritten_bytes_max: unwritten_bytes_max.max(bytes_max / 2),
         }
     }
 
@@ -58,8 +59,7 @@ impl Cache {
 
     /// Whether a refresh of this size may wait.
     pub(crate) fn has_room_for(&self, reach: &Reach) -> bool {
-        self.bytes + reach.memory_bytes() + PLACE_BYTES
-            <= self.bytes_max.max(self.unwritten_bytes_max)
+        self.unwritten_bytes + reach.memory_bytes() + PLACE_BYTES <= self.unwritten_bytes_max
     }
 
     pub(crate) fn put(
@@ -80,7 +80,10 @@ impl Cache {
             }
         }
         self.bytes += bytes;
-        self.unwritten += usize::from(unwritten.is_some());
+        match unwritten {
+            Some(_) => self.unwritten_bytes += bytes,
+            None => self.round.push_back(number),
+        }
         let cached = Cached {
             reach,
             unwritten,
@@ -88,7 +91,6 @@ impl Cache {
             bytes,
         };
         self.entries.insert(number, cached);
-        self.round.push_back(number);
         // Places of entries that were removed are dropped as the hand comes by, or here.
         if self.round.len() > 2 * self.entries.len() + 64 {
             let entries = &self.entries;
@@ -101,13 +103,15 @@ impl Cache {
     pub(crate) fn remove(&mut self, number: SlotNumber) {
         if let Some(cached) = self.entries.remove(&number) {
             self.bytes -= cached.bytes;
-            self.unwritten -= usize::from(cached.unwritten.is_some());
+            if cached.unwritten.is_some() {
+                self.unwritten_bytes -= cached.bytes;
+            }
         }
     }
 
     /// Places whose refresh is not written yet and was put off before a moment.
     pub(crate) fn unwritten_before(&self, before_ms: u64) -> Vec<SlotNumber> {
-        if self.unwritten == 0 {
+        if self.unwritten_bytes == 0 {
             return Vec::new();
         }
         let since = |cached: &Cached| {
@@ -126,7 +130,8 @@ impl Cache {
     }
 
     fn make_room(&mut self, bytes: usize) {
-        let mut turns = self.round.len() * 2;
+        // A put costs a few steps, also if all were used; then it waits for a better moment.
+        let mut turns = 16;
         while self.bytes + bytes > self.bytes_max && turns > 0 {
             turns -= 1;
             let Some(number) = self.round.pop_front() else {
@@ -135,7 +140,10 @@ impl Cache {
             let Some(cached) = self.entries.get(&number) else {
                 continue;
             };
-            if cached.unwritten.is_some() || cached.used.swap(false, Ordering::Relaxed) {
+            if cached.unwritten.is_some() {
+                continue;
+            }
+            if cached.used.swap(false, Ordering::Relaxed) {
                 self.round.push_back(number);
             } else {
                 self.remove(number);

@@ -41,7 +41,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 
 pub(crate) fn of_hex(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes();
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         return None;
     }
     let value = |digit: &u8| {

@@ -8,6 +8,7 @@ use peercask_peerstore::libp2p::{
     MemoryDatastore, MetadataValue, Options, Peer, PeerData, Peerstore, PrivateKeys, Source, Ttl,
 };
 
+use crate::support::varint;
 use crate::support::{
     Backend, Place, addr, addrs, assert_addrs, each_backend, field, key, peer, seconds, seeds,
     signed,
@@ -360,14 +361,6 @@ fn a_dump_of_jss_store_is_read() {
     let place = Place::new(Backend::Memory);
     let peers = place.peers();
     let now_ms = peers.now_ms();
-    let varint = |bytes: &mut Vec<u8>, number: u64| {
-        let mut number = number;
-        while number >= 128 {
-            bytes.push((number % 128) as u8 | 128);
-            number /= 128;
-        }
-        bytes.push(number as u8);
-    };
     let mut value = Vec::new();
     for (number, age_ms) in [(0, 1_000), (1, 3_599_000), (2, 3_600_000)] {
         let mut one = Vec::new();

@@ -184,7 +184,8 @@ pub(crate) fn signed_about(key: &Keypair, about: &[u8], seq: u64, addrs: &[Multi
     envelope.expect("signed").into_protobuf_encoding()
 }
 
-fn varint(bytes: &mut Vec<u8>, mut number: u64) {
+/// A number, as protobuf writes it.
+pub(crate) fn varint(bytes: &mut Vec<u8>, mut number: u64) {
     while number >= 128 {
         bytes.push(u8::try_from(number & 127).expect("seven bits") | 128);
         number >>= 7;
