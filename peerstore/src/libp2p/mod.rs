@@ -104,7 +104,7 @@
 //! | 83 | removal takes latency | `books::removing_a_peer_takes_its_latency_too` * |
 //! | 84-87, 89 | tags | `books::tags_have_values_and_lives` * |
 //! | 88 | keep-alive protects | `gc::c10_over_the_limit_the_least_recently_updated_goes_unless_it_is_protected` * |
-//! | 90 | one moment | `books::a_peer_is_read_as_a_whole` *, `durability::a_peer_that_is_read_as_a_whole_is_never_mixed` |
+//! | 90 | one moment | `books::a_peer_is_read_as_a_whole` *, `threads::a_peer_that_is_read_as_a_whole_is_never_mixed` |
 //! | 91 | save, patch, merge | `books::save_patch_and_merge_are_as_js_has_them` * |
 //! | 92 | whole or absent | `durability::after_any_legal_crash_a_change_of_many_books_is_whole_or_absent`, `durability::cut_at_any_byte_a_change_of_many_books_is_old_or_new` |
 //! | 93, 95, 98 | listing and counting | `books::listing_goes_by_what_is_asked_for` * |
@@ -146,11 +146,11 @@
 //! | 134, 135 | closing, descriptors | `durability::closing_twice_is_nothing_and_later_calls_say_that_it_is_closed`, `durability::opening_and_closing_a_hundred_times_leaves_no_thread_no_descriptor_and_no_growth` |
 //! | 136 | file modes | `durability::files_are_for_their_owner_alone` |
 //! | 137 | versions | `durability::books_of_a_newer_version_are_refused_by_their_number` |
-//! | 138 | nothing is lost | `durability::no_write_of_many_threads_is_lost_whatever_the_cache`, `durability::random_changes_match_a_plain_model` |
-//! | 139 | readers do not wait | `durability::readers_do_not_wait_for_a_write_that_waits_for_the_device` |
+//! | 138 | nothing is lost | `threads::no_write_of_many_threads_is_lost_whatever_the_cache`, `threads::random_changes_match_a_plain_model` |
+//! | 139 | readers do not wait | `threads::readers_do_not_wait_for_a_write_that_waits_for_the_device` |
 //! | 140 | S8 under threads | `certified::s8_of_many_threads_the_newest_record_stays_with_exactly_its_addresses` * |
-//! | 141 | no runtime | `durability::a_store_is_shared_between_threads_and_the_wait_of_seconds_is_a_number`, `events::a_stream_is_polled_without_a_runtime_and_ends_with_the_store` |
-//! | 142 | ten minutes of stress: no test of that length; `PEERCASK_SEEDS` lengthens the random ones | `durability::random_changes_match_a_plain_model` |
+//! | 141 | no runtime | `threads::a_store_is_shared_between_threads_and_the_wait_of_seconds_is_a_number`, `events::a_stream_is_polled_without_a_runtime_and_ends_with_the_store` |
+//! | 142 | ten minutes of stress: no test of that length; `PEERCASK_SEEDS` lengthens the random ones | `threads::random_changes_match_a_plain_model` |
 //! | 143-148 | scale: no test, the figures of `cargo bench --bench books` in the README | |
 //! | 149 | backup | `durability::a_backup_taken_while_others_write_is_one_moment` |
 //! | 150 | lines of JSON | `moving::what_is_written_out_and_read_in_is_the_same` *, `moving::what_expired_on_the_way_is_left_out` *, `moving::merging_follows_the_rules_of_adding_and_replacing_takes_the_place` *, `moving::a_record_that_was_changed_in_the_file_is_not_taken`, `moving::lines_that_do_not_hold_are_counted_and_no_bytes_make_it_panic` |

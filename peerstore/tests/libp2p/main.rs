@@ -13,3 +13,4 @@ mod keys;
 mod moving;
 mod support;
 mod table;
+mod threads;

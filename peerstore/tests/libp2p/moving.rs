@@ -282,6 +282,9 @@ fn plain_addresses_go_out_and_in() {
     }
 }
 
+/// Three addresses as go's store wrote them: of an hour, permanent, connected.
+const GO_RECORD: &str = "0a02414212170a0804010203040600011090fecfaa061880c0e285e368121a0a0804010203040600021084dcd5d82818ffffffffffffffff7f121a0a0804010203040600031084dcd5d82818feffffffffffffff7f";
+
 /// The bytes of the research's golden vectors, that go's own store wrote at 1,700,000,000 s.
 #[test]
 fn a_dump_of_gos_store_is_read() {
@@ -293,9 +296,7 @@ fn a_dump_of_gos_store_is_read() {
             .private_keys(PrivateKeys::Plain),
     )
     .expect("opened");
-    let record = hex(
-        "0a02414212170a0804010203040600011090fecfaa061880c0e285e368121a0a0804010203040600021084dcd5d82818ffffffffffffffff7f121a0a0804010203040600031084dcd5d82818feffffffffffffff7f",
-    );
+    let record = hex(GO_RECORD);
     let base32 = data_encoding::BASE32_NOPAD.encode(peer(1).as_bytes());
     let entries = [
         ("/peers/addrs/IFBA".to_owned(), record),

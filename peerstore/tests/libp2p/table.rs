@@ -13,7 +13,10 @@ const FILES: [(&str, &str); 9] = [
     ("go_suite", include_str!("go_suite.rs")),
     ("keys", include_str!("keys.rs")),
 ];
-const MORE: [(&str, &str); 1] = [("moving", include_str!("moving.rs"))];
+const MORE: [(&str, &str); 2] = [
+    ("moving", include_str!("moving.rs")),
+    ("threads", include_str!("threads.rs")),
+];
 
 /// The numbers that the first cell of a row names: "26, 27" or "1-25".
 fn items(cell: &str) -> Vec<u32> {
