@@ -4,7 +4,7 @@
 //!   identity, key, binary value and expiry, for one process or as a service for all of a host.
 //! - [`libp2p`] (feature `libp2p`, on by default): what a libp2p node knows about its peers, in the books of
 //!   go-libp2p's peer store.
-//! - [`swarm`] (feature `swarm`): the books as the peer store of a rust-libp2p swarm.
+//! - `swarm` (feature `swarm`): the books as the peer store of a rust-libp2p swarm.
 #![forbid(unsafe_code)]
 
 #[cfg(all(feature = "gnunet", unix))]
