@@ -311,7 +311,7 @@ impl<T: CustomData> PersistentStore<T> {
                 }
                 let address = endpoint.get_remote_address();
                 let found = std::slice::from_ref(address);
-                editor.add_addrs_from(found, proven, Source::Connection.into());
+                editor.add_addrs_from(found, proven, Source::Connection);
                 editor.record_dial(address, Dial::Succeeded);
                 if protects {
                     protect(editor, proven)?;
@@ -347,7 +347,7 @@ impl<T: CustomData> PersistentStore<T> {
                 return Ok(());
             }
             let found = std::slice::from_ref(address);
-            editor.add_addrs_from(found, proven, Source::Connection.into());
+            editor.add_addrs_from(found, proven, Source::Connection);
             match protects {
                 true => protect(editor, proven),
                 false => Ok(()),
