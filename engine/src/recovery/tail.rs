@@ -33,12 +33,7 @@ pub(super) fn find_end(
     report: &mut RecoveryReport,
 ) -> End {
     let synced_seq = synced_mark(manifest, loaded);
-    let listed = |segment: &&Loaded| segment.listed_sealed;
-    let last_seq = loaded
-        .iter()
-        .filter(listed)
-        .map(|segment| segment.summary.max_seq)
-        .fold(0, u64::max);
+    let last_seq = seen_by(manifest, loaded, report.manifest_rebuilt);
     let mut walk = Walk {
         synced_seq,
         last_seq,
@@ -95,6 +90,20 @@ fn synced_mark(manifest: &Manifest, loaded: &[Loaded]) -> u64 {
         segment.mark_seq.max(sealed)
     };
     loaded.iter().map(of).fold(manifest.synced_seq, u64::max)
+}
+
+/// Everything up to here lay in segments that the manifest saw sealed, or that merges took: what is
+/// not in them any more is dead, not lost.
+fn seen_by(manifest: &Manifest, loaded: &[Loaded], rebuilt: bool) -> u64 {
+    let listed = loaded.iter().filter(|segment| segment.listed_sealed);
+    let last_seq = listed.map(|segment| segment.summary.max_seq);
+    let last_seq = last_seq.fold(0, u64::max);
+    let all_sealed = manifest.segments.iter().all(|entry| entry.sealed);
+    if rebuilt || !all_sealed {
+        return last_seq;
+    }
+    // The mark may be of a moment after that in which the segments were listed; the high mark is not.
+    last_seq.max(manifest.synced_seq.min(manifest.seq_high))
 }
 
 /// For each segment the seq above which a later segment's header says that nothing counts: the
@@ -356,6 +365,30 @@ mod tests {
         let hole = vec![segment(1, 0, 1, &[(1, 0), (2, 2), (4, 0), (5, 0)])];
         let (last_seq, kept, _) = end_of(1, hole);
         assert_eq!((last_seq, kept), (1, vec![1]));
+    }
+
+    /// The newest record up to the mark, a tombstone, went in a merge; then a segment that was never synced
+    /// lost its name.
+    #[test]
+    fn what_a_merge_took_is_not_missed_when_the_next_segment_never_was() {
+        let merged = || {
+            let mut merged = segment(2, 0, 1, &[]);
+            merged.listed_sealed = true;
+            merged.summary.max_seq = 3;
+            vec![merged, segment(4, 5, 6, &[(6, 0)])]
+        };
+        let find = |seq_high| {
+            let (mut loaded, mut report) = (merged(), RecoveryReport::default());
+            let manifest = Manifest {
+                seq_high,
+                ..manifest(4)
+            };
+            let end = find_end(&manifest, &mut loaded, &mut report);
+            (end.last_seq, report.cut.len(), report.damage.len())
+        };
+        assert_eq!(find(4), (4, 1, 0));
+        // A mark above all that the manifest had listed vouches for nothing.
+        assert!(find(3).2 > 0);
     }
 
     #[test]
