@@ -117,7 +117,7 @@ options! {
     /// The longest time that an acknowledged change stays off the device. Default: 1 s. `None`:
     /// until [`Peerstore::sync`](super::Peerstore::sync) or close.
     sync_interval: Option<Duration> = Some(Duration::from_secs(1));
-    /// Memory for decoded addresses, in bytes. Default: 16 MiB; see the figures in the README. With
+    /// Memory for decoded addresses, in bytes. Default: 16 MiB. With
     /// 0 every read decodes, and 4 MiB are kept for refreshes that are not written yet.
     cache_bytes: usize = 16 << 20;
     /// How far a stored expiry may lag behind the real one, so that hearing of the same addresses
