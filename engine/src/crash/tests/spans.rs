@@ -60,6 +60,9 @@ impl Subscriber for Recorder {
 #[test]
 fn open_recovery_merge_sync_and_poison_stand_in_spans() {
     let recorder = Recorder::default();
+    // With a single dispatcher anywhere, a span that another test's thread meets first is judged by that thread's
+    // subscriber, which is none, and stays off for all. With two each of them is asked.
+    let _another = tracing::Dispatch::new(Recorder::default());
     tracing::subscriber::with_default(recorder.clone(), || {
         let disk = SimDisk::new(1);
         let store = Store::open_on(&disk, options()).expect("made");
