@@ -126,15 +126,17 @@ mod tests {
     #[test]
     fn numbers_of_all_sizes_follow_gobs_rules() {
         // By the rules that the package's documentation lays down.
-        let value = |kind: u8, name: &str, value: &[u8]| {
+        let of_kind = |kind: &[u8], name: &str, value: &[u8]| {
             let mut message = vec![16, 0, u8::try_from(name.len()).expect("short")];
             message.extend_from_slice(name.as_bytes());
-            message.extend_from_slice(&[kind, u8::try_from(value.len() + 1).expect("short"), 0]);
+            message.extend_from_slice(kind);
+            message.extend_from_slice(&[u8::try_from(value.len() + 1).expect("short"), 0]);
             message.extend_from_slice(value);
             let mut bytes = vec![u8::try_from(message.len()).expect("short")];
             bytes.extend(message);
             decode_gob(&bytes)
         };
+        let value = |kind: u8, name: &str, value: &[u8]| of_kind(&[kind], name, value);
         let is = |found: Option<Gob>, expected: MetadataValue| {
             assert_eq!(found, Some(Gob::Value(expected)));
         };
@@ -143,14 +145,15 @@ mod tests {
         is(value(6, "uint", &[0xfe, 1, 0]), 256_u64.into());
         is(value(8, "float64", &[0xfe, 0xf8, 0x3f]), 1.5.into());
         is(value(10, "[]uint8", &[2, 0, 255]), vec![0_u8, 255].into());
-        let set = value(
-            130,
+        // The number of a type of the sender's own, 65, doubled: above 127 its length comes first.
+        let set = of_kind(
+            &[0xff, 130],
             "map[protocol.ID]struct {}",
             b"\x02\x02/a\x00\x02/b\x00",
         );
         assert_eq!(set, Some(Gob::Set(vec!["/a".into(), "/b".into()])));
         assert_eq!(
-            value(130, "main.Thing", &[1, 2]),
+            of_kind(&[0xff, 130], "main.Thing", &[1, 2]),
             None,
             "a type that nobody knows"
         );

@@ -74,7 +74,7 @@ fn short_workloads_all_of_them_and_workloads_by_name_or_file() {
 #[test]
 fn faults_are_met_and_counted_by_kind() {
     let report = explored(&[
-        "--states", "900", "--seed", "3", "--ops", "12", "--faults", "all",
+        "--states", "2500", "--seed", "3", "--ops", "12", "--faults", "all",
     ]);
     let met: u64 = report["faults"]
         .as_object()
