@@ -1,8 +1,6 @@
 //! Verify finds every damage, without writing; repair saves everything else into a new store, and
 //! leaves the damaged one as it is.
 
-use std::time::SystemTime;
-
 use peercask::{ErrorKind, Missing, Options, RepairReport, Store, VerifyReport};
 
 use super::{Closed, closed};
@@ -14,24 +12,14 @@ use crate::support::{
 /// What verify says of the files as they are.
 fn verified(place: &Place) -> VerifyReport {
     let options = place.options().missing_segments(Missing::Accept);
-    let before = stamps(place);
+    let before = place.image();
     let store = Store::open_read_only(place.path(), options).expect("it opens for reading");
     let report = store
         .verify(&mut |_| {})
         .expect("damage is no error of verify");
     drop(store);
-    assert_eq!(stamps(place), before, "verify writes nothing");
+    assert_eq!(place.image(), before, "verify writes nothing");
     report
-}
-
-/// Names, lengths and times of change: what no write leaves as it was.
-fn stamps(place: &Place) -> Vec<(String, u64, SystemTime)> {
-    let stamp = |name: String| {
-        let about = std::fs::metadata(place.file(&name)).expect("it is there");
-        let changed = about.modified().expect("the system tells it");
-        (name, about.len(), changed)
-    };
-    files(place.path()).into_iter().map(stamp).collect()
 }
 
 /// What may stand where a current value is lost.
