@@ -37,12 +37,22 @@ pub fn load_average() -> Option<f64> {
     text.split_whitespace().next()?.parse().ok()
 }
 
-/// Time that the calling thread has had a processor: what a busy machine does not stretch.
+/// Time that the calling thread has had a processor: what a busy machine does not stretch. From the thread's own
+/// clock, which is exact; what /proc tells of it moves once a tick.
+#[cfg(target_os = "linux")]
 #[must_use]
 pub fn thread_cpu() -> Option<Duration> {
-    let text = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    let ns = text.split_whitespace().next()?.parse().ok()?;
-    Some(Duration::from_nanos(ns))
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let seconds = u64::try_from(time.tv_sec).ok()?;
+    let nanos = u32::try_from(time.tv_nsec).ok()?;
+    Some(Duration::new(seconds, nanos))
+}
+
+/// Time that the calling thread has had a processor; not known here.
+#[cfg(not(target_os = "linux"))]
+#[must_use]
+pub fn thread_cpu() -> Option<Duration> {
+    None
 }
 
 /// Bytes that the file system has reserved for all files below `dir`. What goes away meanwhile
@@ -147,7 +157,9 @@ mod tests {
         assert!(rss_bytes() > Some(1 << 20));
         assert!(rss_anon_bytes() <= rss_bytes());
         assert!(load_average().is_some());
-        assert!(thread_cpu() > Some(Duration::ZERO));
+        let first = thread_cpu().expect("a thread has a clock");
+        assert!(first > Duration::ZERO);
+        assert!(thread_cpu() > Some(first), "work in between moves it");
         assert!(Usage::now().written().is_some());
     }
 }
