@@ -96,7 +96,7 @@
 //! | E1 | `e2e::e1_what_a_killed_holder_held_is_found_when_it_is_back` |
 //! | E2 | `e2e::e2_what_ended_during_a_stop_is_neither_served_nor_kept` |
 //! | E3 | `e2e::e3_intents_survive_a_kill_and_are_published_without_the_application` |
-//! | E4 | `e2e::e4_a_bystander_does_not_wait_for_the_store` |
+//! | E4 | `e2e::e4_a_bystander_does_not_wait_for_the_store`, `e2e::e4_a_bystander_does_not_wait_for_a_slow_disk` |
 //! | E5 | `e2e::e5_a_flooded_node_still_provides_its_own_keys` |
 //! | E6 | `e2e::e6_a_node_on_a_full_disk_answers_shows_red_and_recovers` |
 //! | E7 rejoin | `e2e::e7_a_node_finds_its_way_back_without_its_bootstrap_nodes`, `e2e::e7_nine_of_ten_stale_addresses_do_not_keep_a_node_out` |

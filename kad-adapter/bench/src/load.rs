@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use libp2p_identity::PeerId;
-use libp2p_kad::{ProviderRecord, RecordKey};
+use libp2p_kad::{ProviderRecord, Record, RecordKey};
 
 /// Different providers.
 const PROVIDERS: u64 = 5_000;
@@ -44,6 +44,18 @@ pub(crate) fn provider(number: u64, now: Instant) -> ProviderRecord {
             peer(number % PROVIDERS),
             vec![address.parse().expect("an address")],
         )
+    }
+}
+
+/// The value record with this number: 128 bytes, 48 hours to live.
+pub(crate) fn record(number: u64, now: Instant) -> Record {
+    let mut value = vec![0; 128];
+    for (at, part) in value.chunks_exact_mut(8).enumerate() {
+        part.copy_from_slice(&mix(number ^ (at as u64) << 56).to_le_bytes());
+    }
+    Record {
+        expires: Some(now + Duration::from_secs(48 * 3_600)),
+        ..Record::new(key(number ^ (1 << 59)), value)
     }
 }
 

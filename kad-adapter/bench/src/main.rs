@@ -36,6 +36,9 @@ struct Args {
     /// Provider records to fill with.
     #[arg(long, default_value_t = 1_000_000)]
     records: u64,
+    /// Value records put, replaced and read before that, on the full store.
+    #[arg(long, default_value_t = 100_000)]
+    values: u64,
     /// Seconds of mixed load on the full store: 1,500 adds and 500 reads a second.
     #[arg(long, default_value_t = 30)]
     mixed_seconds: u64,
@@ -78,6 +81,7 @@ fn main() -> Result<(), Failure> {
             .args(["--stores", name.get_name()])
             .args(["--records", &args.records.to_string()])
             .args(["--rate", &args.rate.to_string()])
+            .args(["--values", &args.values.to_string()])
             .args(["--mixed-seconds", &args.mixed_seconds.to_string()]);
         if let Some(dir) = &args.dir {
             command.arg("--dir").arg(dir);
@@ -101,12 +105,14 @@ fn measure(which: Which, args: &Args) -> Result<(), Failure> {
         Which::Memory => {
             let config = MemoryStoreConfig {
                 max_provided_keys: usize::MAX,
+                max_records: usize::MAX,
                 ..MemoryStoreConfig::default()
             };
             let before = held();
             let mut store = MemoryStore::with_config(local, config);
             fill_and_read(&mut store, args);
             tell_memory(before, args);
+            values(&mut store, args);
             mixed(&mut store, args);
             Ok(())
         }
@@ -117,6 +123,7 @@ fn measure(which: Which, args: &Args) -> Result<(), Failure> {
             fill_and_read(&mut store, args);
             tell_memory(before, args);
             tell_files(base.path(), args)?;
+            values(&mut store, args);
             mixed(&mut store, args);
             Ok(())
         }
@@ -126,6 +133,7 @@ fn measure(which: Which, args: &Args) -> Result<(), Failure> {
 fn options() -> Options {
     let limits = Limits {
         foreign_keys_max: u64::MAX,
+        foreign_records_max: u64::MAX,
         foreign_provides_max: u64::MAX,
         records_per_provider_max: u32::MAX,
         disk_bytes_max: None,
@@ -151,6 +159,7 @@ fn measure_ours(base: &Path, args: &Args) -> Result<(), Failure> {
         keydir as f64 / args.records as f64
     );
     tell_files(&dir, args)?;
+    values(&mut store, args);
     mixed(&mut store, args);
     let stats = handle.stats();
     println!(
@@ -229,6 +238,43 @@ fn fill_and_read(store: &mut impl RecordStore, args: &Args) {
         "providers of random keys: {:.0} a second, {}; {found} found of {reads}",
         reads as f64 / start.elapsed().as_secs_f64(),
         times.tell()
+    );
+}
+
+/// Value records: each put once, every tenth replaced, all read in another order.
+fn values(store: &mut impl RecordStore, args: &Args) {
+    let mut times = Times::default();
+    let now = Instant::now();
+    let (mut taken, mut calls) = (0_u64, 0_u64);
+    let again = (0..args.values).step_by(10);
+    let start = Instant::now();
+    for number in (0..args.values).chain(again) {
+        let record = load::record(number, now);
+        let began = Instant::now();
+        taken += u64::from(store.put(record).is_ok());
+        times.note(began.elapsed());
+        calls += 1;
+    }
+    println!(
+        "put of values of 128 bytes: {:.0} a second, {}; {taken} of {calls} taken",
+        calls as f64 / start.elapsed().as_secs_f64(),
+        times.tell()
+    );
+    let mut times = Times::default();
+    let mut found = 0_u64;
+    let start = Instant::now();
+    for number in 0..args.values {
+        let wanted = load::record(load::mix(number) % args.values, now);
+        let began = Instant::now();
+        let held = store.get(&wanted.key);
+        times.note(began.elapsed());
+        found += u64::from(held.is_some_and(|held| held.value == wanted.value));
+    }
+    println!(
+        "get of random values: {:.0} a second, {}; {found} right of {}",
+        args.values as f64 / start.elapsed().as_secs_f64(),
+        times.tell(),
+        args.values
     );
 }
 

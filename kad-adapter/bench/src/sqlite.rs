@@ -1,5 +1,5 @@
 //! A SQLite table behind the trait, as one would write it in an afternoon: journal mode `WAL`, no
-//! sync at each write, one prepared statement a call. Provider records alone; what is measured.
+//! sync at each write, one prepared statement a call. What the measurement calls, and no more of the trait.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -18,9 +18,16 @@ const TABLE: &str = "
         key BLOB NOT NULL, provider BLOB NOT NULL, expires_ms INTEGER, addresses BLOB NOT NULL,
         PRIMARY KEY (key, provider)
     ) WITHOUT ROWID;
-    CREATE INDEX by_expiry ON providers (expires_ms);";
+    CREATE INDEX by_expiry ON providers (expires_ms);
+    CREATE TABLE records (
+        key BLOB NOT NULL PRIMARY KEY, publisher BLOB, expires_ms INTEGER, value BLOB NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX records_by_expiry ON records (expires_ms);";
 const ADD: &str = "INSERT OR REPLACE INTO providers VALUES (?1, ?2, ?3, ?4)";
 const OF_KEY: &str = "SELECT provider, expires_ms, addresses FROM providers WHERE key = ?1";
+const PUT: &str = "INSERT OR REPLACE INTO records VALUES (?1, ?2, ?3, ?4)";
+const GET: &str = "SELECT publisher, expires_ms, value FROM records WHERE key = ?1";
+const REMOVE_RECORD: &str = "DELETE FROM records WHERE key = ?1";
 const REMOVE: &str = "DELETE FROM providers WHERE key = ?1 AND provider = ?2";
 
 pub(crate) struct SqliteStore {
@@ -68,21 +75,52 @@ impl SqliteStore {
         }
         Ok(found)
     }
+
+    fn record(&self, key: &RecordKey) -> rusqlite::Result<Record> {
+        let mut statement = self.connection.prepare_cached(GET)?;
+        statement.query_row([key.as_ref()], |row| {
+            let publisher: Option<Vec<u8>> = row.get(0)?;
+            let expires_ms: Option<i64> = row.get(1)?;
+            Ok(Record {
+                key: key.clone(),
+                value: row.get(2)?,
+                publisher: publisher.and_then(|bytes| PeerId::from_bytes(&bytes).ok()),
+                expires: expires_ms.map(|ms| self.instant(ms)),
+            })
+        })
+    }
 }
 
 impl RecordStore for SqliteStore {
     type RecordsIter<'a> = std::iter::Empty<Cow<'a, Record>>;
     type ProvidedIter<'a> = std::iter::Empty<Cow<'a, ProviderRecord>>;
 
-    fn get(&self, _: &RecordKey) -> Option<Cow<'_, Record>> {
-        None
+    fn get(&self, key: &RecordKey) -> Option<Cow<'_, Record>> {
+        self.record(key).ok().map(Cow::Owned)
     }
 
-    fn put(&mut self, _: Record) -> Result<()> {
-        Err(Error::MaxRecords)
+    fn put(&mut self, record: Record) -> Result<()> {
+        let expires_ms = record.expires.map(|at| self.wall_ms(at));
+        let put = || {
+            let mut statement = self.connection.prepare_cached(PUT)?;
+            statement.execute(params![
+                record.key.as_ref(),
+                record.publisher.map(|peer| peer.to_bytes()),
+                expires_ms,
+                record.value
+            ])
+        };
+        put().map(|_| ()).map_err(|_| Error::MaxRecords)
     }
 
-    fn remove(&mut self, _: &RecordKey) {}
+    fn remove(&mut self, key: &RecordKey) {
+        let remove = || {
+            let mut statement = self.connection.prepare_cached(REMOVE_RECORD)?;
+            statement.execute([key.as_ref()])
+        };
+        // The trait has no way to tell.
+        let _untold: rusqlite::Result<usize> = remove();
+    }
 
     fn records(&self) -> Self::RecordsIter<'_> {
         std::iter::empty()

@@ -11,7 +11,8 @@ use libp2p_identity::PeerId;
 use libp2p_kad as kad;
 use libp2p_kad::store::{MemoryStore, MemoryStoreConfig};
 use libp2p_kad::{GetProvidersOk, GetRecordOk, QueryId, QueryResult, Quorum, Record, RecordKey};
-use libp2p_swarm::{Swarm, SwarmEvent};
+use libp2p_swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p_swarm::{ConnectionId, Swarm, SwarmEvent};
 use peercask_kad::{Handle, Limits, Options, PersistentStore, Republisher};
 use peercask_peerstore::libp2p::{Dial, Ttl};
 use peercask_peerstore::swarm::{Config as PeerConfig, PersistentStore as PeerStore};
@@ -117,6 +118,28 @@ struct Running {
     republisher: Option<Republisher>,
     rejoin: Rejoin,
     job: Option<Job>,
+    connects: Option<Connects>,
+}
+
+/// One connection after another to the same node, and how long each took.
+struct Connects {
+    address: Multiaddr,
+    left: u64,
+    since: Instant,
+    took: Vec<Duration>,
+    under_way: Option<ConnectionId>,
+}
+
+impl Connects {
+    fn new(address: Multiaddr, left: u64) -> Connects {
+        Connects {
+            address,
+            left,
+            since: Instant::now(),
+            took: Vec::new(),
+            under_way: None,
+        }
+    }
 }
 
 impl Running {
@@ -151,6 +174,7 @@ impl Running {
             republisher,
             rejoin: Rejoin::default(),
             job: None,
+            connects: None,
         })
     }
 
@@ -159,7 +183,7 @@ impl Running {
         let mut tick = tokio::time::interval(Duration::from_millis(100));
         loop {
             tokio::select! {
-                event = self.swarm.select_next_some() => self.on_event(event),
+                event = self.swarm.select_next_some() => self.on_event(event)?,
                 line = lines.next_line() => match line? {
                     Some(line) => self.on_command(&line)?,
                     None => return Ok(()),
@@ -205,6 +229,10 @@ impl Running {
                 say("unhogged");
             }
             ["fill", count] => self.fill(count.parse()?)?,
+            ["connect", times, address] => {
+                self.connects = Some(Connects::new(address.parse()?, times.parse()?));
+                self.dial_once_more()?;
+            }
             ["connected"] => {
                 let count = self.swarm.connected_peers().count();
                 say(&format!("connected {count} dials {}", self.rejoin.dials));
@@ -235,6 +263,48 @@ impl Running {
         let _has_a_peer = kad.bootstrap();
         say("dialled");
         Ok(())
+    }
+
+    /// Connects although there is a connection already; tells when it was the last time.
+    fn dial_once_more(&mut self) -> Result<(), Failure> {
+        let Some(connects) = &mut self.connects else {
+            return Ok(());
+        };
+        if connects.left == 0 {
+            let took = std::mem::take(&mut connects.took);
+            let count = took.len();
+            say(&format!(
+                "done connect {count} found {count} {}",
+                told_times(took)
+            ));
+            self.connects = None;
+            return Ok(());
+        }
+        let mut to = connects.address.clone();
+        let Some(libp2p_core::multiaddr::Protocol::P2p(peer)) = to.pop() else {
+            return Err("an address ends with /p2p/<peer>".into());
+        };
+        let dial = DialOpts::peer_id(peer)
+            .condition(PeerCondition::Always)
+            .addresses(vec![to])
+            .build();
+        connects.left -= 1;
+        connects.since = Instant::now();
+        connects.under_way = Some(dial.connection_id());
+        Ok(self.swarm.dial(dial)?)
+    }
+
+    /// A connection stands; if it is one that was to be timed, it goes again and the next one begins.
+    fn on_connected(&mut self, which: ConnectionId) -> Result<(), Failure> {
+        let Some(connects) = &mut self.connects else {
+            return Ok(());
+        };
+        if connects.under_way != Some(which) {
+            return Ok(());
+        }
+        connects.took.push(connects.since.elapsed());
+        self.swarm.close_connection(which);
+        self.dial_once_more()
     }
 
     fn begin(
@@ -299,30 +369,21 @@ impl Running {
     }
 
     fn tell_job(&mut self) {
-        let Some(mut job) = self.job.take() else {
+        let Some(job) = self.job.take() else {
             return;
         };
-        job.took.sort_unstable();
-        let at = |share: f64| {
-            let last = job.took.len().saturating_sub(1);
-            #[allow(clippy::cast_possible_truncation, reason = "an index of a short list")]
-            let index = (last as f64 * share).round() as usize;
-            job.took.get(index).map_or(0, Duration::as_micros)
-        };
         say(&format!(
-            "done {} {} found {} ttl {} p50us {} p99us {} maxus {} ms {}",
+            "done {} {} found {} ttl {} {} ms {}",
             job.kind,
             job.done,
             job.found.len(),
             job.ttl_most.as_secs(),
-            at(0.5),
-            at(0.99),
-            at(1.0),
+            told_times(job.took),
             job.start.elapsed().as_millis()
         ));
     }
 
-    fn on_event(&mut self, event: SwarmEvent<NodeEvent<AnyStore>>) {
+    fn on_event(&mut self, event: SwarmEvent<NodeEvent<AnyStore>>) -> Result<(), Failure> {
         match event {
             SwarmEvent::NewListenAddr { address, .. } => {
                 self.swarm.add_external_address(address.clone());
@@ -336,8 +397,12 @@ impl Running {
                 }
                 self.on_kad(event);
             }
+            SwarmEvent::ConnectionEstablished { connection_id, .. } => {
+                self.on_connected(connection_id)?;
+            }
             _ => {}
         }
+        Ok(())
     }
 
     fn on_identify(&mut self, event: libp2p_identify::Event) {
@@ -446,6 +511,18 @@ impl Running {
         say(&format!("stale {count}"));
         Ok(())
     }
+}
+
+/// The middle, the 99th hundredth and the longest, as an answer has them.
+fn told_times(mut took: Vec<Duration>) -> String {
+    took.sort_unstable();
+    let at = |share: f64| {
+        let last = took.len().saturating_sub(1);
+        #[allow(clippy::cast_possible_truncation, reason = "an index of a short list")]
+        let index = (last as f64 * share).round() as usize;
+        took.get(index).map_or(0, Duration::as_micros)
+    };
+    format!("p50us {} p99us {} maxus {}", at(0.5), at(0.99), at(1.0))
 }
 
 fn open_store(config: &Config, local: PeerId) -> Result<(AnyStore, Option<Handle>), Failure> {

@@ -2,10 +2,12 @@
 //! test with a control that runs the same with `MemoryStore` and has to fail.
 //!
 //! `cargo test -p peercask-kad --test e2e` runs them small; with `PEERCASK_KAD_E2E=full` with a
-//! thousand records each.
+//! thousand records each, and E4 with ten million and fifty flooders (add `--release` then).
 
 #[path = "../../examples/common/mod.rs"]
 mod common;
+#[path = "../skip.rs"]
+mod skip;
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -13,6 +15,7 @@ use std::time::Duration;
 
 use common::child::NodeProcess;
 use common::node::{self, Config};
+use skip::skipped;
 
 /// These tests measure and wait: one at a time.
 static TURN: Mutex<()> = Mutex::new(());
@@ -31,6 +34,14 @@ fn is_full() -> bool {
 fn records() -> u64 {
     if is_full() { 1_000 } else { 60 }
 }
+
+/// What makes this very binary into a node.
+const AS_NODE: [&str; 4] = [
+    "helper_is_a_node",
+    "--exact",
+    "--nocapture",
+    "--test-threads=1",
+];
 
 /// Not a test of its own: this binary as a node.
 #[test]
@@ -55,13 +66,7 @@ fn config(number: u64, dir: Option<&Path>) -> Config {
 }
 
 fn start(config: &Config) -> NodeProcess {
-    let args = [
-        "helper_is_a_node",
-        "--exact",
-        "--nocapture",
-        "--test-threads=1",
-    ];
-    NodeProcess::start(config, &args).expect("the node starts")
+    NodeProcess::start(config, &AS_NODE).expect("the node starts")
 }
 
 /// Starts a node where it listened before.
@@ -208,26 +213,38 @@ fn e3_intents_survive_a_kill_and_are_published_without_the_application() {
     assert_eq!(intent(None), 0, "the control has to fail");
 }
 
-/// E4: what a bystander waits while others flood the node.
-fn bystander(dir: Option<&Path>, held: u64) -> common::child::Done {
-    let mut node = start(&Config {
+/// E4: what others wait for a node that is flooded.
+#[derive(Debug)]
+struct Waits {
+    found: u64,
+    records_p99_us: u64,
+    connects_p99_us: u64,
+}
+
+/// Runs the node within `within` (nothing: as it is), with `held` provider records, while flooders add 1,500 (300
+/// when small) a second to it.
+fn bystander(dir: Option<&Path>, held: u64, within: &[&str]) -> Waits {
+    let (flooders, rate) = if is_full() { (50, 30) } else { (3, 100) };
+    let long = Duration::from_secs(3_600);
+    let config_of_node = Config {
         keys_max: 20_000_000,
         ..config(1, dir)
-    });
+    };
+    let mut node =
+        NodeProcess::start_within(&config_of_node, within, &AS_NODE).expect("the node starts");
     let address = node.address.clone();
-    node.ask(&format!("fill {held}"), "filled", Duration::from_secs(600))
+    node.ask(&format!("fill {held}"), "filled", long)
         .expect("filled");
     let mut bystander = start(&config(2, None));
     bystander.dial(&address).expect("dialled");
     ask(&mut bystander, "put e4 0 50 600");
     let mut client = start(&config(3, None));
     client.dial(&address).expect("dialled");
-    let mut flooders: Vec<NodeProcess> = (10..13)
+    let mut flooders: Vec<NodeProcess> = (100..100 + flooders)
         .map(|number| start(&config(number, None)))
         .collect();
     for (which, flooder) in flooders.iter_mut().enumerate() {
         flooder.dial(&address).expect("dialled");
-        let rate = if is_full() { 500 } else { 100 };
         flooder
             .tell(&format!("provide flood{which} 0 1000000 {rate}"))
             .expect("told");
@@ -235,24 +252,70 @@ fn bystander(dir: Option<&Path>, held: u64) -> common::child::Done {
     std::thread::sleep(Duration::from_secs(1));
     // The bystander's own copies are local to it: another one asks.
     ask(&mut client, "records e4 0 50");
-    ask(&mut client, "records e4 0 50")
+    let records = ask(&mut client, "records e4 0 50");
+    let connects = client
+        .queries(&format!("connect 30 {address}"), LONG)
+        .expect("connected thirty times");
+    assert_eq!(connects.found, 30, "each connection was accepted");
+    Waits {
+        found: records.found,
+        records_p99_us: records.p99_us,
+        connects_p99_us: connects.p99_us,
+    }
+}
+
+/// Allowed is twice the control, and what a scheduler adds. A busy machine's moment is not the store's fault: it may be
+/// tried three times, where a swarm that waits for its store fails each.
+#[expect(clippy::print_stderr, reason = "the figures are what it is run for")]
+fn waits_no_longer(ours: impl Fn(&Path) -> Waits) {
+    let mut over = Vec::new();
+    for _ in 0..3 {
+        let dir = tempfile::tempdir().expect("a directory");
+        let ours = ours(dir.path());
+        let control = bystander(None, 10_000, &[]);
+        eprintln!("bystander, ours {ours:?}, MemoryStore {control:?}");
+        assert_eq!((ours.found, control.found), (50, 50));
+        let is_over = |ours: u64, control: u64| ours > 2 * control + 100_000;
+        if !is_over(ours.records_p99_us, control.records_p99_us)
+            && !is_over(ours.connects_p99_us, control.connects_p99_us)
+        {
+            return;
+        }
+        over.push((ours, control));
+    }
+    panic!("longer than twice the control each time: {over:?}");
 }
 
 #[test]
 fn e4_a_bystander_does_not_wait_for_the_store() {
     let _turn = turn();
-    let dir = tempfile::tempdir().expect("a directory");
-    let ours = bystander(Some(dir.path()), if is_full() { 1_000_000 } else { 20_000 });
-    let control = bystander(None, 10_000);
-    eprintln!("bystander, ours {ours:?}, MemoryStore {control:?}");
-    assert_eq!((ours.found, control.found), (50, 50));
-    // Twice the control, and what a busy machine's scheduler adds.
-    let allowed = 2 * control.p99_us + 100_000;
-    assert!(
-        ours.p99_us <= allowed,
-        "{} us, {allowed} allowed",
-        ours.p99_us
-    );
+    let held = if is_full() { 10_000_000 } else { 20_000 };
+    waits_no_longer(|dir| bystander(Some(dir), held, &[]));
+}
+
+/// E4 on a slow disk: each sync takes a fifth of a second longer.
+#[test]
+fn e4_a_bystander_does_not_wait_for_a_slow_disk() {
+    const SLOW: [&str; 7] = [
+        "strace",
+        "-f",
+        "--seccomp-bpf",
+        "-qq",
+        "-o/dev/null",
+        "-etrace=fsync,fdatasync",
+        "-einject=fsync,fdatasync:delay_enter=200000",
+    ];
+    let _turn = turn();
+    let can = std::process::Command::new(SLOW[0])
+        .args(&SLOW[1..])
+        .arg("true")
+        .status();
+    if !can.is_ok_and(|status| status.success()) {
+        skipped("a bystander and a slow disk", "strace cannot be run here");
+        return;
+    }
+    let held = if is_full() { 1_000_000 } else { 20_000 };
+    waits_no_longer(|dir| bystander(Some(dir), held, &SLOW));
 }
 
 /// E5: a peer floods keys until the node is full; then the node itself wants to provide.
@@ -310,20 +373,17 @@ fn e6_a_node_on_a_full_disk_answers_shows_red_and_recovers() {
         .arg("true")
         .status();
     if !can.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: this system gives no mount namespace");
+        skipped(
+            "a node on a full disk",
+            "this system gives no mount namespace",
+        );
         return;
     }
     let config_of_node = Config {
         disk_mib: 64,
         ..config(1, Some(dir.path()))
     };
-    let args = [
-        "helper_is_a_node",
-        "--exact",
-        "--nocapture",
-        "--test-threads=1",
-    ];
-    let mut node = NodeProcess::start_within(&config_of_node, &within, &args).expect("started");
+    let mut node = NodeProcess::start_within(&config_of_node, &within, &AS_NODE).expect("started");
     let address = node.address.clone();
     let mut other = start(&config(2, None));
     other.dial(&address).expect("dialled");

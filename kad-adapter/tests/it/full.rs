@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use libp2p_kad::store::{Error, RecordStore};
 use peercask_kad::{Options, PersistentStore, State};
 
+use crate::skip::skipped;
 use crate::support::*;
 
 const DIR: &str = "PEERCASK_KAD_FULL_DIR";
@@ -29,7 +30,7 @@ fn on_a_full_disk_it_refuses_reads_on_shows_red_and_recovers_by_itself() {
     let place = dir();
     let can = unshared(place.path()).arg("true").status();
     if !can.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: this system gives no mount namespace");
+        skipped("a full disk", "this system gives no mount namespace");
         return;
     }
     let ran = unshared(place.path())

@@ -4,6 +4,8 @@
 
 #[path = "../../examples/common/mod.rs"]
 mod common;
+#[path = "../skip.rs"]
+mod skip;
 
 mod bad_input;
 mod behaviour;

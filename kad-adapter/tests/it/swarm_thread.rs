@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use libp2p_kad::store::RecordStore;
 use peercask_kad::{Limits, Options, Refusal};
 
+use crate::skip::skipped;
 use crate::support::*;
 
 /// The name of a file that is not there.
@@ -68,12 +69,15 @@ fn the_kernel_sees_no_sync_rename_unlink_or_directory_read_from_the_swarms_threa
         .env("PEERCASK_KAD_TRACE_DIR", dir.path().join("store"))
         .output();
     let Ok(ran) = ran else {
-        eprintln!("skipped: there is no strace");
+        skipped("system calls of the swarm's thread", "there is no strace");
         return;
     };
     let told = String::from_utf8_lossy(&ran.stdout).into_owned();
     if !told.contains("DONE") && String::from_utf8_lossy(&ran.stderr).contains("ptrace") {
-        eprintln!("skipped: this system lets nobody trace");
+        skipped(
+            "system calls of the swarm's thread",
+            "this system lets nobody trace",
+        );
         return;
     }
     let number = |mark: &str| {
