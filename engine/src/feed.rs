@@ -19,8 +19,28 @@ pub(crate) struct Feed {
     /// Whether there is anybody: all that an unwatched write asks.
     watched: AtomicBool,
     /// Guards the list; a leaf but for the queues, held for a look and never while a waker runs.
-    subscribers: Mutex<Vec<Arc<Subscriber>>>,
+    subscribers: Mutex<Subscribers>,
 }
+
+/// Who watches what, so that a write looks at those alone whom it concerns.
+#[derive(Default)]
+struct Subscribers {
+    spaces: BTreeMap<KeyspaceId, OfSpace>,
+    /// For whom something came since they were woken last.
+    due: Vec<Waker>,
+}
+
+/// All who watch one keyspace.
+#[derive(Default)]
+struct OfSpace {
+    whole: Vec<Arc<Subscriber>>,
+    by_key: Named,
+    /// By the length of the prefix: a key asks once for each length that it has.
+    by_prefix: BTreeMap<usize, Named>,
+}
+
+/// Those who watch one key, or one prefix.
+type Named = BTreeMap<Box<[u8]>, Vec<Arc<Subscriber>>>;
 
 /// Which keys of its keyspace one watches.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,30 +132,43 @@ impl Feed {
     /// Under the log lock.
     pub(crate) fn add(&self, subscriber: Arc<Subscriber>) {
         let mut subscribers = self.lock();
-        subscribers.push(subscriber);
+        let space = subscribers.spaces.entry(subscriber.keyspace).or_default();
+        space.list(&subscriber.scope).push(subscriber.clone());
         self.watched.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn remove(&self, subscriber: &Arc<Subscriber>) {
         let mut subscribers = self.lock();
-        subscribers.retain(|other| !Arc::ptr_eq(other, subscriber));
+        if let Some(space) = subscribers.spaces.get_mut(&subscriber.keyspace) {
+            let list = space.list(&subscriber.scope);
+            list.retain(|other| !Arc::ptr_eq(other, subscriber));
+            space.forget_empty(&subscriber.scope);
+            if space.is_empty() {
+                subscribers.spaces.remove(&subscriber.keyspace);
+            }
+        }
+        if subscribers.spaces.is_empty() {
+            subscribers.due.clear();
+        }
         self.watched
-            .store(!subscribers.is_empty(), Ordering::Relaxed);
+            .store(!subscribers.spaces.is_empty(), Ordering::Relaxed);
     }
 
     /// Queues a change for all whom it concerns. Under the log lock: this is the commit order.
     pub(crate) fn push(&self, written: &Written<'_>) {
-        for subscriber in self.lock().iter() {
-            if subscriber.keyspace == written.keyspace && subscriber.scope.holds(written.key) {
-                subscriber.push(written);
-            }
+        let mut subscribers = self.lock();
+        let Subscribers { spaces, due } = &mut *subscribers;
+        if let Some(space) = spaces.get(&written.keyspace) {
+            let woken = space.concerned(written.key).filter_map(|s| s.push(written));
+            due.extend(woken);
         }
     }
 
-    /// Wakes those for whom something waits. Call it without a lock.
+    /// Wakes those for whom something came. Call it without a lock.
     pub(crate) fn ring(&self) {
         if self.is_watched() {
-            self.wake_where(Queue::has_some);
+            let due = std::mem::take(&mut self.lock().due);
+            due.into_iter().for_each(Waker::wake);
         }
     }
 
@@ -151,13 +184,13 @@ impl Feed {
         }
         self.wake_where(|queue| queue.next_deadline().is_some_and(|at| at <= now_ms));
         let expects = |subscriber: &Arc<Subscriber>| subscriber.lock().deadlines.is_some();
-        self.lock().iter().any(expects)
+        self.lock().all().any(expects)
     }
 
     fn wake_where(&self, chosen: impl Fn(&Queue) -> bool) {
         let wakers: Vec<Waker> = {
             let subscribers = self.lock();
-            let chosen = subscribers.iter().filter_map(|subscriber| {
+            let chosen = subscribers.all().filter_map(|subscriber| {
                 let mut queue = subscriber.lock();
                 if chosen(&queue) {
                     queue.waker.take()
@@ -171,10 +204,70 @@ impl Feed {
     }
 
     // Nothing that can panic runs under this lock.
-    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Subscriber>>> {
+    fn lock(&self) -> MutexGuard<'_, Subscribers> {
         self.subscribers
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Subscribers {
+    fn all(&self) -> impl Iterator<Item = &Arc<Subscriber>> {
+        self.spaces.values().flat_map(OfSpace::all)
+    }
+}
+
+impl OfSpace {
+    /// Those whom a change of `key` concerns: nobody else is looked at.
+    fn concerned(&self, key: &[u8]) -> impl Iterator<Item = &Arc<Subscriber>> {
+        let by_prefix = self.by_prefix.range(..=key.len());
+        let by_prefix = by_prefix.filter_map(|(len, named)| named.get(key.get(..*len)?));
+        let lists = self.by_key.get(key).into_iter().chain(by_prefix);
+        self.whole.iter().chain(lists.flatten())
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Subscriber>> {
+        let named = self.by_prefix.values().chain([&self.by_key]);
+        let named = named.flat_map(BTreeMap::values).flatten();
+        self.whole.iter().chain(named)
+    }
+
+    fn list(&mut self, scope: &Scope) -> &mut Vec<Arc<Subscriber>> {
+        match scope {
+            Scope::All => &mut self.whole,
+            Scope::Key(key) => self.by_key.entry(key.clone()).or_default(),
+            Scope::Prefix(prefix) => {
+                let named = self.by_prefix.entry(prefix.len()).or_default();
+                named.entry(prefix.clone()).or_default()
+            }
+        }
+    }
+
+    /// Nothing is kept of a scope that nobody watches any more.
+    fn forget_empty(&mut self, scope: &Scope) {
+        match scope {
+            Scope::All => {}
+            Scope::Key(key) => {
+                if self.by_key.get(key).is_some_and(Vec::is_empty) {
+                    self.by_key.remove(key);
+                }
+            }
+            Scope::Prefix(prefix) => {
+                let Some(named) = self.by_prefix.get_mut(&prefix.len()) else {
+                    return;
+                };
+                if named.get(prefix).is_some_and(Vec::is_empty) {
+                    named.remove(prefix);
+                }
+                if named.is_empty() {
+                    self.by_prefix.remove(&prefix.len());
+                }
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.all().next().is_none()
     }
 }
 
@@ -198,7 +291,8 @@ impl Subscriber {
         }
     }
 
-    fn push(&self, written: &Written<'_>) {
+    /// Queues a change; whom to wake for it, if the watcher waits.
+    fn push(&self, written: &Written<'_>) -> Option<Waker> {
         let mut queue = self.lock();
         if let Some(deadlines) = &mut queue.deadlines {
             if let Some(replaced) = written.replaced {
@@ -209,14 +303,14 @@ impl Subscriber {
             }
         }
         if !queue.live {
-            return;
+            return None;
         }
         let full = queue.events.len() >= self.capacity
             || (!queue.events.is_empty() && queue.key_bytes + written.key.len() > KEY_BYTES_MAX);
         // After a loss nothing is queued until the watcher was told: it is one gap.
         if queue.lost > 0 || full {
             queue.lost += 1;
-            return;
+            return queue.waker.take();
         }
         queue.key_bytes += written.key.len();
         queue.last_seq = written.seq;
@@ -227,6 +321,7 @@ impl Subscriber {
             segment: written.segment,
             location: written.location,
         });
+        queue.waker.take()
     }
 
     /// The next event, or a place for `waker`.
@@ -310,10 +405,6 @@ impl Subscriber {
 }
 
 impl Queue {
-    fn has_some(&self) -> bool {
-        !self.events.is_empty() || self.lost > 0
-    }
-
     fn next_deadline(&self) -> Option<u64> {
         let first = self.deadlines.as_ref()?.first_key_value();
         first.map(|((expiry, _), _)| *expiry)
@@ -324,16 +415,116 @@ impl Queue {
 mod tests {
     use super::*;
 
-    fn write(subscriber: &Subscriber, seq: u64, key: &[u8], put: Option<u64>) {
-        subscriber.push(&Written {
-            keyspace: KeyspaceId(1),
+    fn written(keyspace: u32, seq: u64, key: &[u8], put: Option<u64>) -> Written<'_> {
+        Written {
+            keyspace: KeyspaceId(keyspace),
             seq,
             key,
             put,
             replaced: None,
             segment: SegmentId(1),
             location: Location { slot: 0, offset: 0 },
-        });
+        }
+    }
+
+    fn write(subscriber: &Subscriber, seq: u64, key: &[u8], put: Option<u64>) {
+        subscriber.push(&written(1, seq, key, put));
+    }
+
+    fn boxed(bytes: &[u8]) -> Box<[u8]> {
+        Box::from(bytes)
+    }
+
+    /// A feed with one watcher for each keyspace and scope.
+    fn feed(scopes: &[(u32, Scope)]) -> (Feed, Vec<Arc<Subscriber>>) {
+        let (feed, mut all) = (Feed::default(), Vec::new());
+        for (keyspace, scope) in scopes {
+            let id = KeyspaceId(*keyspace);
+            let subscriber = Arc::new(Subscriber::new(id, scope.clone(), 10, false));
+            subscriber.go_live(0);
+            feed.add(subscriber.clone());
+            all.push(subscriber);
+        }
+        (feed, all)
+    }
+
+    #[test]
+    fn a_write_looks_at_those_alone_whom_it_concerns() {
+        let mut scopes = vec![(1, Scope::All)];
+        for n in 0..1_000_u32 {
+            scopes.push((2, Scope::All));
+            scopes.push((1, Scope::Key(n.to_le_bytes().into())));
+            scopes.push((1, Scope::Prefix(n.to_le_bytes().into())));
+        }
+        let (feed, all) = feed(&scopes);
+        let looked = |keyspace, key: &[u8]| {
+            let subscribers = feed.lock();
+            let space = subscribers.spaces.get(&KeyspaceId(keyspace));
+            space.map_or(0, |space| space.concerned(key).count())
+        };
+        assert_eq!(looked(1, b""), 1);
+        assert_eq!(looked(1, &7_u32.to_le_bytes()), 3);
+        assert_eq!(looked(1, &[7, 0, 0, 0, 9]), 2);
+        assert_eq!(looked(1, &2_000_u32.to_le_bytes()), 1);
+        assert_eq!((looked(2, b"any"), looked(3, b"any")), (1_000, 0));
+        for subscriber in &all {
+            feed.remove(subscriber);
+        }
+        assert!(!feed.is_watched());
+        assert!(
+            feed.lock().spaces.is_empty(),
+            "nothing is kept of those who left"
+        );
+    }
+
+    /// The index answers as the scopes do, for keys and scopes of few bytes, in all ways.
+    #[test]
+    fn whom_a_change_concerns_is_what_the_scopes_say() {
+        let words: [&[u8]; 7] = [b"", b"a", b"ab", b"abc", b"b", b"ba", b"\xFF"];
+        let mut scopes = vec![(1, Scope::All), (2, Scope::All)];
+        for word in words {
+            for keyspace in [1, 2] {
+                scopes.push((keyspace, Scope::Key(word.into())));
+                scopes.push((keyspace, Scope::Prefix(word.into())));
+            }
+        }
+        let (feed, all) = feed(&scopes);
+        for (seq, key) in (1..).zip(words) {
+            feed.push(&written(1, seq, key, None));
+            for subscriber in &all {
+                let concerned = subscriber.keyspace.0 == 1 && subscriber.scope.holds(key);
+                let expected = if concerned {
+                    seq.to_string()
+                } else {
+                    "nothing".to_owned()
+                };
+                assert_eq!(
+                    take(subscriber),
+                    expected,
+                    "{key:?} for {:?}",
+                    subscriber.scope
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn those_alone_are_woken_for_whom_something_came() {
+        let scopes = [
+            (1, Scope::All),
+            (1, Scope::Key(boxed(b"other"))),
+            (2, Scope::All),
+        ];
+        let (feed, all) = feed(&scopes);
+        for subscriber in &all {
+            assert_eq!(take(subscriber), "nothing");
+        }
+        feed.push(&written(1, 1, b"key", None));
+        feed.push(&written(1, 2, b"key", None));
+        assert_eq!(feed.lock().due.len(), 1, "once, and nobody else");
+        feed.ring();
+        assert!(feed.lock().due.is_empty());
+        assert_eq!((take(&all[0]).as_str(), take(&all[0]).as_str()), ("1", "2"));
     }
 
     fn take(subscriber: &Subscriber) -> String {
@@ -399,7 +590,6 @@ mod tests {
 
     #[test]
     fn scopes_hold_what_they_name() {
-        let boxed = |bytes: &[u8]| Box::from(bytes);
         assert!(Scope::All.holds(b""));
         assert!(Scope::Key(boxed(b"ab")).holds(b"ab") && !Scope::Key(boxed(b"ab")).holds(b"abc"));
         assert!(
