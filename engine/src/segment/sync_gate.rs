@@ -23,6 +23,9 @@ struct State {
     leading: bool,
     /// Threads that wait for the turn under way or the next.
     waiting: usize,
+    /// Threads that wait for a turn of their own: the next is theirs, however fast a writer comes
+    /// back.
+    asking: usize,
     /// How many threads the last turn served, and how long it took.
     last_group: usize,
     last_turn: Duration,
@@ -47,7 +50,7 @@ impl SyncGate {
         if is_done() {
             return None;
         }
-        if !state.leading {
+        if !state.leading && state.asking == 0 {
             state.leading = true;
             return Some(self.begin(state, futures));
         }
@@ -60,13 +63,15 @@ impl SyncGate {
         None
     }
 
-    /// Waits for the turn however long it takes.
+    /// Waits for the turn: no writer gets one before it that begins from now on.
     pub(crate) fn lead(&self) -> Turn<'_> {
         let mut state = self.lock();
+        state.asking += 1;
         while state.leading {
             let waited = self.done.wait(state);
             state = waited.unwrap_or_else(PoisonError::into_inner);
         }
+        state.asking -= 1;
         state.leading = true;
         Turn {
             gate: self,
@@ -114,6 +119,38 @@ impl Drop for Turn<'_> {
 mod tests {
     use super::*;
     use crate::sync::atomic::{AtomicU64, Ordering};
+
+    /// A writer that comes back at once, as one alone does, would else win against the thread that
+    /// has to be woken first, again and again.
+    #[test]
+    fn who_asks_for_a_turn_gets_the_next_although_a_writer_is_back_at_once() {
+        let gate = SyncGate::default();
+        let turns = Mutex::new(Vec::new());
+        let begun = |who| turns.lock().expect("no panic").push(who);
+        crate::sync::thread::scope(|scope| {
+            for _ in 0..50 {
+                let turn = gate.lead_or_wait(|| false, || 0).expect("it is free");
+                begun("writer");
+                let asks = scope.spawn(|| {
+                    let _turn = gate.lead();
+                    begun("asker");
+                });
+                while gate.lock().asking == 0 {
+                    crate::sync::thread::yield_now();
+                }
+                drop(turn);
+                while gate.lead_or_wait(|| false, || 0).is_none() {}
+                begun("writer");
+                asks.join().expect("joined");
+            }
+        });
+        let turns = turns.into_inner().expect("no panic");
+        assert!(
+            turns
+                .chunks(3)
+                .all(|three| three == ["writer", "asker", "writer"])
+        );
+    }
 
     #[test]
     fn all_who_wait_are_served_and_no_two_lead_at_once() {
