@@ -1,9 +1,12 @@
 //! Every schedule, and every outcome that weak memory allows, of the small parts on which the rest
-//! leans: the hand-over of group commit, and the words of the hash keydir under a reader.
+//! leans: the hand-over of group commit, the words of the hash keydir under a reader, and those who
+//! wait for a mark or a change (`waiting`).
 //! `cargo test -p peercask --features loom --lib models`.
 //!
 //! What is let go when a segment retires is counted by std's `Arc` and swapped by arc-swap; the order
 //! in which the engine does so is a matter of whole calls, which `schedules` tries.
+
+mod waiting;
 
 use std::sync::Arc;
 
@@ -69,6 +72,33 @@ fn group_commit_hands_over_to_all_who_wait() {
             assert_eq!(counters.synced.load(Ordering::Acquire), writers);
         });
     }
+}
+
+/// A merge that asks for a turn of its own beside two writers gets it, and takes none from them.
+#[test]
+fn who_asks_for_a_turn_gets_one_beside_writers() {
+    check(2, || {
+        let gate = Arc::new(SyncGate::default());
+        let counters = Arc::new(Counters::default());
+        let asker = {
+            let (gate, counters) = (gate.clone(), counters.clone());
+            thread::spawn(move || {
+                let turn = gate.lead();
+                assert_eq!(counters.leaders.fetch_add(1, Ordering::AcqRel), 0);
+                counters.leaders.fetch_sub(1, Ordering::AcqRel);
+                drop(turn);
+            })
+        };
+        let writer = {
+            let (gate, counters) = (gate.clone(), counters.clone());
+            thread::spawn(move || counters.write(&gate))
+        };
+        counters.write(&gate);
+        for thread in [asker, writer] {
+            thread.join().expect("joined");
+        }
+        assert_eq!(counters.synced.load(Ordering::Acquire), 2);
+    });
 }
 
 fn hash(number: u64) -> u128 {
