@@ -8,7 +8,6 @@ use crate::clock::StoreClock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::expected::Expected;
 use crate::feed::Written;
-use crate::key_cursor::{Bounds, BoundsRef, KeyCursor, PART_LEN};
 use crate::keydir::space::Space;
 use crate::lookup::{self, Prior};
 use crate::mutant::{self, Mutant};
@@ -67,9 +66,9 @@ pub(crate) struct Refused {
 }
 
 /// A change that will write a record.
-struct Planned<'a, 'b> {
-    op: &'b Op<'a>,
-    prior: Option<Prior>,
+pub(crate) struct Planned<'a, 'b> {
+    pub(crate) op: &'b Op<'a>,
+    pub(crate) prior: Option<Prior>,
 }
 
 impl<'a> Op<'a> {
@@ -120,7 +119,12 @@ impl<'a> Op<'a> {
     }
 
     pub(crate) fn encoded_len_max(&self) -> u64 {
-        wide(RECORD_HEADER_LEN_MAX) + wide(self.key.len()) + wide(self.value().len())
+        Op::delete_len_max(self.key) + wide(self.value().len())
+    }
+
+    /// What the tombstone of a key takes at most.
+    pub(crate) fn delete_len_max(key: &[u8]) -> u64 {
+        wide(RECORD_HEADER_LEN_MAX) + wide(key.len())
     }
 }
 
@@ -143,7 +147,7 @@ impl Condition<'_> {
     }
 }
 
-fn check_there(space: &Space) -> Result<()> {
+pub(crate) fn check_there(space: &Space) -> Result<()> {
     if space.is_dropped() {
         let gone = format!("keyspace '{}' was dropped", space.entry.name);
         return Err(Error::new(ErrorKind::NotFound, gone));
@@ -207,38 +211,8 @@ pub(crate) fn apply(
     write(with, who, &mut writer, ops, durability)
 }
 
-/// Deletes all keys of an ordered keyspace within bounds as one batch: those that are there when
-/// the log lock is had, so that no write comes between the listing and the deletes.
-pub(crate) fn delete_between(
-    with: &Committer<'_>,
-    space: &Space,
-    bounds: &Bounds,
-    durability: Durability,
-) -> Result<Outcome> {
-    let mut writer = with.log.writer()?;
-    check_there(space)?;
-    let (mut cursor, mut keys) = (KeyCursor::new(bounds.clone()), Vec::new());
-    let fetch = |bounds: BoundsRef<'_>, back| {
-        let part = space.keydir.ordered_part(bounds, back, PART_LEN);
-        part.into_iter().map(|(key, _)| key).collect()
-    };
-    let mut bytes_max = 0;
-    while let Some(key) = cursor.next(fetch) {
-        bytes_max += Op::delete(space, &key).encoded_len_max();
-        if bytes_max > BATCH_BYTES_MAX {
-            return Err(Error::invalid(format!(
-                "the deletes of these keys are over the limit of a batch, {BATCH_BYTES_MAX} \
-                 bytes; delete by longer prefixes, or drop the keyspace"
-            )));
-        }
-        keys.push(key);
-    }
-    let ops: Vec<Op<'_>> = keys.iter().map(|key| Op::delete(space, key)).collect();
-    write(with, Who::Plain, &mut writer, &ops, durability)
-}
-
 /// The way of changes that nothing speaks against, under the log lock.
-fn write(
+pub(crate) fn write(
     with: &Committer<'_>,
     who: Who<'_>,
     writer: &mut Writer,
@@ -263,7 +237,7 @@ fn write(
     }
     let bytes_max: u64 = ops.iter().map(Op::encoded_len_max).sum();
     let room = make_room(log, writer, clock, ops, bytes_max)?;
-    let headers = encode(log, writer, clock, &room, &planned);
+    let headers = encode(log, writer, clock, &room, &planned, 0);
     match durability {
         Durability::Buffered => writer.append_buffered(log, &headers)?,
         Durability::Kernel | Durability::Device => writer.append_written(log, &headers)?,
@@ -274,14 +248,18 @@ fn write(
 }
 
 /// The records to write, and what their changes meet.
-struct Plan<'a, 'b> {
-    planned: Vec<Planned<'a, 'b>>,
+pub(crate) struct Plan<'a, 'b> {
+    pub(crate) planned: Vec<Planned<'a, 'b>>,
     existed: bool,
-    met: u64,
+    pub(crate) met: u64,
 }
 
 /// Looks at what each change replaces and leaves out deletes of what is not there.
-fn plan<'a, 'b>(log: &Log, clock: &StoreClock, ops: &'b [Op<'a>]) -> Result<Plan<'a, 'b>> {
+pub(crate) fn plan<'a, 'b>(
+    log: &Log,
+    clock: &StoreClock,
+    ops: &'b [Op<'a>],
+) -> Result<Plan<'a, 'b>> {
     let mut plan = Plan {
         planned: Vec::with_capacity(ops.len()),
         existed: false,
@@ -317,13 +295,8 @@ fn make_room(
     let now_ms = || clock.now_ms();
     let deletes = ops.iter().all(Op::is_delete);
     let was_lean = log.is_lean();
-    let refused = || {
-        let what = "the disk is full, and what is left is kept for deletes and merge; free space, \
-                    delete or merge, then try again";
-        Error::new(ErrorKind::StorageFull, what)
-    };
     if was_lean && !log.take_reserve() && !(deletes && log.spend_lean(bytes_max)) {
-        return Err(refused());
+        return Err(disk_full());
     }
     match writer.make_room(log, &now_ms, bytes_max) {
         Err(e) if e.kind() == ErrorKind::StorageFull && deletes && log.give_up_reserve() => {
@@ -334,13 +307,21 @@ fn make_room(
     }
 }
 
-/// Encodes the records for their room into the writer's scratch bytes.
-fn encode(
+pub(crate) fn disk_full() -> Error {
+    let what = "the disk is full, and what is left is kept for deletes and merge; free space, \
+                delete or merge, then try again";
+    Error::new(ErrorKind::StorageFull, what)
+}
+
+/// Encodes the records for their room into the writer's scratch bytes; so many more of their batch
+/// `follow`.
+pub(crate) fn encode(
     log: &Log,
     writer: &mut Writer,
     clock: &StoreClock,
     room: &Room,
     planned: &[Planned<'_, '_>],
+    follow: u32,
 ) -> Vec<RecordHeader> {
     let place = room.segment.header.place();
     let mut headers = Vec::with_capacity(planned.len());
@@ -363,7 +344,8 @@ fn encode(
             seq,
             expiry,
             covers: covers(kind, expiry, prior.as_ref()),
-            batch_follow: u32::try_from(planned.len() - 1 - i).expect("a batch is below 2^30"),
+            batch_follow: follow
+                + u32::try_from(planned.len() - 1 - i).expect("a batch is below 2^30"),
             mark,
         };
         let offset = room.offset + wide(scratch.len());
@@ -410,7 +392,7 @@ fn new_mark(log: &Log, writer: &mut Writer, clock: &StoreClock) -> Option<Mark> 
 }
 
 /// Those who asked to know: the transaction under way, and watchers.
-fn tell(
+pub(crate) fn tell(
     with: &Committer<'_>,
     who: Who<'_>,
     room: &Room,
@@ -428,7 +410,7 @@ fn tell(
 }
 
 /// Makes the records visible, in log order, and counts what they replace as dead.
-fn publish(
+pub(crate) fn publish(
     with: &Committer<'_>,
     room: &Room,
     planned: &[Planned<'_, '_>],
@@ -483,7 +465,7 @@ fn announce(log: &Log, room: &Room, planned: &[Planned<'_, '_>], headers: &[Reco
 
 /// Changes the keydir entry. Merge is the only other one who does, and it moves or removes an
 /// entry without changing what it means; then the entry is looked up again.
-fn replace(
+pub(crate) fn replace(
     with: &Committer<'_>,
     op: &Op<'_>,
     mut prior: Option<Prior>,

@@ -9,6 +9,7 @@ use std::task::{Poll, Waker};
 
 use crate::cap;
 use crate::checkpoint;
+use crate::clear;
 use crate::clock::{Stopwatch, StoreClock};
 use crate::commit::{self, Committer, Condition, Op, Outcome, Who};
 use crate::disk::{Disk, Lock};
@@ -175,7 +176,7 @@ impl Core {
         durability: Durability,
     ) -> Result<Outcome> {
         self.write(durability, |with| {
-            commit::delete_between(with, space, bounds, durability)
+            clear::delete_between(with, space, bounds, durability)
         })
     }
 

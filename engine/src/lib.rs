@@ -219,6 +219,28 @@
 //! With the feature `sim`, `Store::in_memory` is a store without files, and the module `crash` has
 //! stores on a simulated disk that can be crashed. Both are the engine itself.
 //!
+//! ```
+//! # #[cfg(feature = "sim")]
+//! # fn main() -> peercask::Result<()> {
+//! use peercask::{KeyspaceOptions, Options, Store};
+//!
+//! let store = Store::in_memory(Options::default())?;
+//! let peers = store.keyspace("peers", KeyspaceOptions::ordered())?;
+//! peers.put("alice", "here")?;
+//! assert!(store.snapshot()?.get(&peers, "alice")?.is_some());
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "sim"))]
+//! # fn main() {}
+//! ```
+//!
+//! # Systems
+//!
+//! Linux is where all of it is tested. What differs elsewhere is in one place, the module that
+//! calls the system: on macOS a sync asks the device to empty its cache
+//! (`F_FULLFSYNC`), on systems that are not Unix and on 32 bits segments are read by position, since
+//! a mapped file cannot be deleted or does not fit. Lengths and offsets on disk are of fixed width.
+//!
 //! # Figures
 //!
 //! [`Store::stats`] tells what the store holds, did and waited for, in constant time, latencies as
@@ -266,6 +288,7 @@ mod batch;
 mod begin;
 mod cap;
 mod checkpoint;
+mod clear;
 mod clock;
 mod commit;
 mod copies;
@@ -340,9 +363,9 @@ pub use iter::{Iter, Walk};
 pub use keyspace::Keyspace;
 pub use merge::Merge;
 pub use options::{
-    AtCap, BATCH_BYTES_MAX, Durability, IndexKind, KEY_LEN_MAX, KEYSPACE_NAME_LEN_MAX,
-    KEYSPACES_MAX, KeyspaceOptions, Missing, Options, Reads, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
-    VALUE_LEN_MAX, Write,
+    AtCap, BATCH_BYTES_MAX, DELETE_PREFIX_KEYS_MAX, Durability, IndexKind, KEY_LEN_MAX,
+    KEYSPACE_NAME_LEN_MAX, KEYSPACES_MAX, KeyspaceOptions, Missing, Options, Reads,
+    SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, VALUE_LEN_MAX, Write,
 };
 pub use report::{
     CheckpointReport, Cost, Cut, Damage, MergeReport, Progress, RecoveryReport, RepairReport,

@@ -16,6 +16,9 @@ pub const KEY_LEN_MAX: usize = 65_535;
 pub const VALUE_LEN_MAX: u64 = u32::MAX as u64;
 /// The most bytes of keys, values and framing that one batch of several records may hold: 1 GiB.
 pub const BATCH_BYTES_MAX: u64 = 1 << 30;
+/// The most keys that one [`Keyspace::delete_prefix`](crate::Keyspace::delete_prefix) removes: 2^32,
+/// as many as the members of a batch can be counted to. Their index alone takes 64 GiB of memory.
+pub const DELETE_PREFIX_KEYS_MAX: u64 = 1 << 32;
 /// The most keyspaces that a store may hold at once.
 pub const KEYSPACES_MAX: usize = 1_024;
 /// The longest name of a keyspace, in bytes of UTF-8. An empty name is refused.
@@ -130,6 +133,9 @@ pub struct Options {
     pub(crate) durability: Durability,
     pub(crate) sync_interval: Option<Duration>,
     pub(crate) segment_bytes: u64,
+    /// How much of a batch over several segments one of them takes, if less than a segment: for
+    /// tests.
+    pub(crate) part_bytes: Option<u64>,
     pub(crate) buffer_bytes: usize,
     pub(crate) reserve_bytes: u64,
     pub(crate) space_cap: Option<u64>,
@@ -154,6 +160,7 @@ impl Default for Options {
             durability: Durability::Device,
             sync_interval: Some(Duration::from_secs(1)),
             segment_bytes: 64 << 20,
+            part_bytes: None,
             buffer_bytes: 256 << 10,
             reserve_bytes: 1 << 20,
             space_cap: None,

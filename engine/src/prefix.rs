@@ -31,13 +31,16 @@ impl Keyspace {
     /// ```
     ///
     /// It costs a tombstone for each key, and other writes wait while these are written: about a
-    /// second for some hundred thousand keys. To give up everything at once, drop the keyspace,
-    /// which costs the same at any size.
+    /// second for some hundred thousand keys. More of them than fit a segment are written over
+    /// several; in memory it takes less than some ten MiB, beside what snapshots that are alive
+    /// keep of each key. To give up everything at once, drop the keyspace, which costs the same at
+    /// any size.
     ///
     /// # Errors
-    /// `InvalidArgument` on a hash keyspace, whose keys are not in memory, and if the tombstones
-    /// are over the limit of a batch ([`BATCH_BYTES_MAX`](crate::BATCH_BYTES_MAX), some ten
-    /// million keys); else as [`Keyspace::delete`]. Nothing is removed then.
+    /// `InvalidArgument` on a hash keyspace, whose keys are not in memory, and for more than
+    /// [`DELETE_PREFIX_KEYS_MAX`](crate::DELETE_PREFIX_KEYS_MAX) keys; `StorageFull` if there is no
+    /// room for all of the tombstones, also where single deletes would still go; else as
+    /// [`Keyspace::delete`]. Nothing is removed then.
     pub fn delete_prefix(&self, prefix: impl AsRef<[u8]>) -> Result<u64> {
         let (removed, commit) = self.delete_prefix_with(prefix, self.handle.options.durability)?;
         commit.wait()?;

@@ -8,10 +8,12 @@
 use std::thread;
 use std::time::Duration;
 
-use peercask::{Durability, ErrorKind, Merge, Write};
+use peercask::{Durability, ErrorKind, EventKind, Merge, Seq, Watch, WatchOptions, Write};
 
+use crate::history::records;
 use crate::support::{
-    Place, SMALL_SEGMENT, assert_same, contents, delete_hints, hash, ordered, refused, rounds,
+    Contents, Image, Place, SMALL_SEGMENT, assert_same, contents, delete_hints, delete_manifests,
+    hash, ordered, refused, rounds, write_image,
 };
 
 #[test]
@@ -194,4 +196,260 @@ fn wrong_uses_are_refused_with_a_reason() {
     );
     store.close().expect("closed");
     refused(flat.delete_prefix("p"), ErrorKind::Closed, &[]);
+}
+
+// ---- more than a segment holds
+
+/// A store from before and after a deletion that takes several segments, and the names of these.
+struct Spread {
+    before: Image,
+    after: Image,
+    parts: Vec<String>,
+    all: Contents,
+    left: Contents,
+}
+
+fn spread() -> Spread {
+    let place = Place::new();
+    let store = place.open();
+    let space = ordered(&store, "sorted");
+    for n in 0..250_u32 {
+        space.put(format!("p/{n:030}"), "value").expect("put");
+    }
+    space.put("other", "stays").expect("put");
+    let (before, all) = (place.image(), contents(&store));
+    assert_eq!(space.delete_prefix("p/").expect("deleted"), 250);
+    let (after, left) = (place.image(), contents(&store));
+    let is_new = |name: &String| name.starts_with("seg-") && !before.contains_key(name);
+    let parts: Vec<String> = after.keys().filter(|name| is_new(name)).cloned().collect();
+    assert!(parts.len() >= 3, "{parts:?}");
+    assert_eq!(left.len(), 1);
+    Spread {
+        before,
+        after,
+        parts,
+        all,
+        left,
+    }
+}
+
+impl Spread {
+    /// What a kill leaves when so many parts were written, and so many bytes of the next.
+    fn cut(&self, whole: usize, bytes: usize) -> Image {
+        let mut image = self.before.clone();
+        for (at, name) in self.parts.iter().enumerate().take(whole + 1) {
+            let part = &self.after[name];
+            let len = if at < whole {
+                part.len()
+            } else {
+                bytes.min(part.len())
+            };
+            image.insert(name.clone(), part[..len].to_vec());
+        }
+        image
+    }
+}
+
+fn opened(image: &Image) -> (Contents, Place) {
+    let place = Place::new();
+    write_image(place.path(), image);
+    let found = contents(&place.open());
+    (found, place)
+}
+
+#[test]
+fn its_members_count_down_over_the_segments_that_they_lie_in() {
+    let spread = spread();
+    let place = Place::new();
+    write_image(place.path(), &spread.after);
+    let mut due = 250_u32;
+    let mut in_parts = Vec::new();
+    for name in &spread.parts {
+        let found = records(place.path(), name);
+        assert!(!found.is_empty());
+        assert!(spread.after[name].len() as u64 <= 2 * SMALL_SEGMENT);
+        for record in &found {
+            due -= 1;
+            assert_eq!(record.batch_follow, due, "{name}");
+        }
+        in_parts.push(found.len());
+    }
+    assert_eq!(due, 0, "{in_parts:?}");
+}
+
+#[test]
+fn a_kill_at_any_byte_of_it_leaves_all_or_none() {
+    let spread = spread();
+    for (whole, name) in spread.parts.iter().enumerate() {
+        let len = spread.after[name].len();
+        let is_last = whole + 1 == spread.parts.len();
+        let step = if rounds(1) > 1 { 1 } else { 97 };
+        for bytes in (0..=len).step_by(step).chain([len - 1]) {
+            let (found, place) = opened(&spread.cut(whole, bytes));
+            let none = !is_last || found.len() > 1;
+            let expected = if none { &spread.all } else { &spread.left };
+            assert_same(&found, expected, &format!("{bytes} bytes of part {whole}"));
+            // What was cut does not come back with what is written next.
+            let store = place.open();
+            ordered(&store, "sorted")
+                .put("p/anew", "value")
+                .expect("put");
+            let told = contents(&store);
+            drop(store);
+            assert_same(&contents(&place.open()), &told, "written on");
+        }
+    }
+    let (found, _) = opened(&spread.after);
+    assert_same(&found, &spread.left, "all of it");
+}
+
+#[test]
+fn without_one_of_its_parts_nothing_of_it_counts() {
+    let spread = spread();
+    for lost in &spread.parts {
+        let mut image = spread.after.clone();
+        image.remove(lost);
+        let (found, _) = opened(&image);
+        assert_same(&found, &spread.all, lost);
+    }
+}
+
+#[test]
+fn a_reader_beside_the_writer_sees_it_when_all_of_it_is_there() {
+    let spread = spread();
+    let place = Place::new();
+    write_image(place.path(), &spread.before);
+    let reader = peercask::Store::open_read_only(place.path(), place.options());
+    let reader = reader.expect("it opens for reading");
+    for (whole, name) in spread.parts.iter().enumerate() {
+        let len = spread.after[name].len();
+        for bytes in [100, 160, 500, len - 1] {
+            write_image(place.path(), &spread.cut(whole, bytes));
+            reader.refresh().expect("refreshed");
+            if whole + 1 < spread.parts.len() {
+                assert_same(&contents(&reader), &spread.all, "a part");
+            }
+        }
+    }
+    write_image(place.path(), &spread.after);
+    reader.refresh().expect("refreshed");
+    assert_same(&contents(&reader), &spread.left, "all of it");
+    let fresh = peercask::Store::open_read_only(place.path(), place.options());
+    assert_same(&contents(&fresh.expect("it opens")), &spread.left, "opened");
+}
+
+#[test]
+fn it_stays_deleted_through_syncs_merges_checkpoints_and_lost_manifests() {
+    let place = Place::new();
+    let store = place.open();
+    let space = ordered(&store, "sorted");
+    for round in 0..3_u32 {
+        for n in 0..250_u32 {
+            space.put(format!("p/{n:030}"), vec![7; 20]).expect("put");
+        }
+        space.put(format!("stays {round}"), "value").expect("put");
+        let snapshot = store.snapshot().expect("open");
+        assert_eq!(space.delete_prefix("p/").expect("deleted"), 250);
+        assert_eq!(snapshot.prefix(&space, "p/").expect("ordered").count(), 250);
+        drop(snapshot);
+        store.sync().expect("synced");
+        store.merge(Merge::Needed).expect("merged");
+        assert_eq!(contents(&store).len() as u32, round + 1);
+        assert_eq!(
+            contents(&Place::copy_of(place.path()).open()).len() as u32,
+            round + 1
+        );
+    }
+    let expected = contents(&store);
+    let copy = Place::new();
+    store.checkpoint_to(copy.file("copy")).expect("copied");
+    let kept = Place::copy_of(&copy.file("copy"));
+    assert_same(&contents(&kept.open()), &expected, "a checkpoint");
+    let lost = Place::copy_of(place.path());
+    delete_manifests(lost.path());
+    delete_hints(lost.path());
+    assert_eq!(
+        contents(&lost.open()).len(),
+        expected.len(),
+        "manifests lost"
+    );
+    store.merge(Merge::Full).expect("merged");
+    assert_same(&contents(&store), &expected, "merged");
+    assert_eq!(store.stats().tombstone_bytes, 0);
+}
+
+#[test]
+fn watchers_and_transactions_are_told_of_each_key() {
+    let place = Place::new();
+    let store = place.open();
+    let space = ordered(&store, "sorted");
+    for n in 0..250_u32 {
+        space.put(format!("p/{n:030}"), "value").expect("put");
+    }
+    let options = WatchOptions::prefix("p/").capacity(1_000);
+    let mut watch = space.watch(options).expect("watched");
+    let before = Seq(store.stats().last_seq);
+    let mut tx = store.begin().expect("its turn");
+    tx.put(&space, format!("p/{:030}", 249), "mine")
+        .expect("put");
+    assert_eq!(space.delete_prefix("p/").expect("deleted"), 250);
+    refused(tx.commit(), ErrorKind::Conflict, &["touched key"]);
+    let told = |watch: &mut Watch| {
+        let mut keys = Vec::new();
+        while let Some(notice) = watch.try_recv().expect("no end") {
+            let event = notice.event().expect("no lag");
+            assert_eq!(event.kind(), EventKind::Delete);
+            keys.push((event.seq(), event.key().to_vec()));
+        }
+        keys
+    };
+    let live = told(&mut watch);
+    assert_eq!(live.len(), 250);
+    assert!(
+        live.iter()
+            .zip(1..)
+            .all(|((seq, _), n)| seq.0 == before.0 + n)
+    );
+    watch.resume_after(before).expect("it is in the log");
+    assert_eq!(told(&mut watch), live, "the same from the log");
+}
+
+#[test]
+fn without_room_for_all_of_it_nothing_is_deleted_and_nothing_is_left_behind() {
+    let place = Place::new();
+    let options = || place.options().space_cap(Some(160 << 10));
+    let store = place.open_with(options());
+    let space = ordered(&store, "sorted");
+    for n in 0..48_u32 {
+        space.put(format!("p/{n:0>1000}"), "").expect("put");
+    }
+    let (all, used) = (contents(&store), store.stats().disk_bytes);
+    refused(
+        space.delete_prefix("p/"),
+        ErrorKind::StorageFull,
+        &["of its cap"],
+    );
+    assert_same(&contents(&store), &all, "nothing is deleted");
+    // But the footer of the segment that was active.
+    assert!(store.stats().disk_bytes < used + 1_000);
+    space.put("after", "value").expect("put");
+    let told = contents(&store);
+    assert_same(
+        &contents(&Place::copy_of(place.path()).open_with(options())),
+        &told,
+        "as killed",
+    );
+    // A shorter stretch at a time goes.
+    for n in 0..48_u32 {
+        if n % 8 == 0 {
+            store.merge(Merge::Full).expect("merged");
+        }
+        assert_eq!(
+            space
+                .delete_prefix(format!("p/{n:0>1000}"))
+                .expect("deleted"),
+            1
+        );
+    }
+    assert_eq!(contents(&store).len(), 1);
 }

@@ -33,12 +33,17 @@ const OTHER_KEY: [u8; 1] = [9];
 
 /// Small segments, so that few writes fill one.
 pub(super) fn options() -> Options {
-    Options::default()
+    let mut options = Options::default()
         .segment_bytes(4_096)
         .buffer_bytes(4_096)
         .reserve_bytes(0)
-        .image_index_bytes(0)
+        .image_index_bytes(0);
+    options.part_bytes = Some(PART_BYTES);
+    options
 }
+
+/// A batch over several segments has some two records in each.
+const PART_BYTES: u64 = 250;
 
 /// The first life had other ones.
 fn other_options() -> Options {

@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use super::files;
 use super::load::{self, HintBytes};
-use crate::disk::{Disk, DiskFile, How, read_full_at};
+use super::tails::{self, Fresh, Tail, taken_back};
+use crate::disk::{Disk, How};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keydir::space::{Space, Spaces};
 use crate::lookup;
@@ -24,17 +25,15 @@ use crate::segment::format::{RECORDS_START, wide};
 use crate::segment::header::SegmentHeader;
 use crate::segment::hint_file::Hint;
 use crate::segment::key_hash::key_hash;
-use crate::segment::location::{KeyspaceId, Location, SegmentId};
+use crate::segment::location::{Location, SegmentId};
 use crate::segment::log::Log;
 use crate::segment::manifest::Manifest;
 use crate::segment::names;
-use crate::segment::record::{self, RecordFault, RecordKind};
+use crate::segment::record::RecordKind;
 use crate::segment::scan::{Scan, ScanItem, ScanOptions};
 
 /// How often a turn starts again because the manifest moved on while it read.
 pub(super) const TURNS_MAX: usize = 100;
-/// Read at first of what may have been appended; doubled while it is not enough.
-const FIRST_READ_LEN: usize = 64 << 10;
 
 /// How far a reader has come.
 pub(crate) struct Follower {
@@ -43,23 +42,6 @@ pub(crate) struct Follower {
     /// Sealed segments in its table.
     known: BTreeSet<SegmentId>,
     tails: BTreeMap<SegmentId, Tail>,
-}
-
-/// A segment that may still grow. It is read by position: what is behind its records may go.
-#[derive(Clone)]
-struct Tail {
-    segment: Arc<Segment>,
-    /// Up to where its records are known.
-    at: u64,
-    /// The last seq among these.
-    last_seq: Option<u64>,
-}
-
-/// A record that the reader does not have yet.
-struct Fresh {
-    seq: u64,
-    segment: Arc<Segment>,
-    offset: u64,
 }
 
 type Loaded = (Arc<Segment>, Hint<HintBytes>);
@@ -217,14 +199,14 @@ fn look(
             }));
         }
     }
-    let known_keyspaces = read_tails(&mut turn, follower.last_seq)?;
+    let next_keyspace = turn.manifest.next_keyspace;
+    // What the manifest counts on may have been merged away.
+    let vouched = turn.manifest.seq_high.max(turn.last_seq);
+    let seen = follower.last_seq;
+    let read = tails::read_on(&mut turn.tails, &mut turn.last_seq, vouched, seen)?;
+    let known_keyspaces = read.iter().all(|(keyspace, _)| keyspace.0 < next_keyspace);
+    turn.fresh.extend(read.into_iter().map(|(_, fresh)| fresh));
     Ok(known_keyspaces.then_some(turn))
-}
-
-fn taken_back() -> Error {
-    let what = "records that were read are not in the log any more, since their writer failed or \
-                recovered from a crash; open the store again";
-    Error::new(ErrorKind::Conflict, what)
 }
 
 fn begin_tail(log: &Log, header: SegmentHeader) -> Result<Arc<Segment>> {
@@ -242,113 +224,6 @@ fn begin_tail(log: &Log, header: SegmentHeader) -> Result<Arc<Segment>> {
             sealed: None,
         })
     })
-}
-
-/// Reads on where the log goes on; a tail that does not join on waits for the one before it. False
-/// if a record is of a keyspace that the manifest does not know yet.
-fn read_tails(turn: &mut Turn, seen: u64) -> Result<bool> {
-    // What the manifest counts on may have been merged away.
-    let mut vouched = turn.manifest.seq_high.max(turn.last_seq);
-    for tail in turn.tails.values_mut() {
-        if tail.last_seq.is_none() {
-            let header = &tail.segment.header;
-            if header.prior_seq <= vouched {
-                turn.last_seq = turn.last_seq.max(header.prior_seq);
-            }
-            if header.prior_seq > turn.last_seq {
-                break;
-            }
-            if header.base_seq <= seen {
-                return Err(taken_back());
-            }
-        }
-        vouched = 0;
-        let mut records = Vec::new();
-        read_tail(tail, &mut records)?;
-        for (keyspace, fresh) in records {
-            if keyspace.0 >= turn.manifest.next_keyspace {
-                return Ok(false);
-            }
-            turn.last_seq = turn.last_seq.max(fresh.seq);
-            turn.fresh.push(fresh);
-        }
-    }
-    Ok(true)
-}
-
-/// The whole records behind what is known of a tail; of a batch all members or none.
-fn read_tail(tail: &mut Tail, records: &mut Vec<(KeyspaceId, Fresh)>) -> Result<()> {
-    let segment = tail.segment.clone();
-    let failed = |e| Error::io("read the segment", &segment.name, e);
-    let file = segment.open_file(How::Read)?;
-    let place = segment.header.place();
-    let (mut at, mut last_seq, mut whole) = (tail.at, tail.last_seq, records.len());
-    let mut buffer = Vec::new();
-    let mut start = at;
-    let mut want = FIRST_READ_LEN;
-    loop {
-        let skip = usize::try_from(at - start).unwrap_or(usize::MAX);
-        let bytes = buffer.get(skip..).unwrap_or_default();
-        let due = last_seq.map_or(segment.header.base_seq, |last| last + 1);
-        match whole_record(bytes, place, at) {
-            Ok(header) if header.fields.seq == due => {
-                let fields = &header.fields;
-                let fresh = Fresh {
-                    seq: due,
-                    segment: segment.clone(),
-                    offset: at,
-                };
-                records.push((fields.keyspace, fresh));
-                at += header.record_len();
-                last_seq = Some(due);
-                if fields.batch_follow == 0 {
-                    (tail.at, tail.last_seq, whole) = (at, last_seq, records.len());
-                }
-            }
-            Err(RecordFault::End) if bytes.len() >= record_end_len() => break,
-            // Not whole yet, or not in the buffer yet.
-            _ => {
-                if bytes.len() >= want {
-                    want = want.saturating_mul(2);
-                }
-                let more = read_from(&*file, at, want).map_err(failed)?;
-                if more.len() <= bytes.len() {
-                    break;
-                }
-                (buffer, start) = (more, at);
-            }
-        }
-    }
-    records.truncate(whole);
-    Ok(())
-}
-
-/// As many bytes as tell the end of the log from a record.
-fn record_end_len() -> usize {
-    crate::segment::format::RECORD_HEADER_LEN_MIN
-}
-
-fn whole_record(
-    bytes: &[u8],
-    place: record::Place,
-    at: u64,
-) -> std::result::Result<record::RecordHeader, RecordFault> {
-    let header = record::decode(bytes, place, at)?;
-    let record = bytes.get(..header.value_range().end);
-    let record = record.ok_or(RecordFault::Truncated)?;
-    if record::value_holds(record, &header, place, at) {
-        Ok(header)
-    } else {
-        Err(RecordFault::Damaged)
-    }
-}
-
-fn read_from(file: &dyn DiskFile, at: u64, len: usize) -> std::io::Result<Vec<u8>> {
-    let rest = usize::try_from(file.len()?.saturating_sub(at)).unwrap_or(usize::MAX);
-    let mut bytes = vec![0; len.min(rest)];
-    let n = read_full_at(file, &mut bytes, at)?;
-    bytes.truncate(n);
-    Ok(bytes)
 }
 
 /// Makes what a turn found visible, in an order in which a reader of this process finds each key

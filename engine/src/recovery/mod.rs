@@ -11,6 +11,7 @@ mod load;
 mod rebuild;
 mod repair;
 mod tail;
+mod tails;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -339,6 +340,7 @@ fn base_of(disk: &Arc<dyn Disk>, options: &Options, manifest: &Manifest, start: 
         synced_seq: start.synced_seq,
         image: start.image,
         segment_bytes: options.segment_bytes,
+        part_bytes: options.part_bytes.unwrap_or(options.segment_bytes),
         buffer_bytes: options.buffer_bytes,
         reserve_bytes: options.reserve_bytes,
         only_reads: start.only_reads,

@@ -2,6 +2,8 @@
 //! missing up to the synced mark is damage and reported, the first thing missing above it ends
 //! the log, and what follows was never acknowledged as `Device`.
 
+use std::cmp::Ordering::{Equal, Greater, Less};
+
 use super::load::{Loaded, Step};
 use crate::mutant::{self, Mutant};
 use crate::report::{Cut, Damage, RecoveryReport};
@@ -23,6 +25,19 @@ struct Walk {
     last_seq: u64,
     /// Nothing from here on belongs to the log.
     ended: bool,
+    /// The end of it was not met yet.
+    batch: Option<OpenBatch>,
+    /// Segments of which the end hangs on that batch: where it began, and where it went on.
+    waiting: Vec<usize>,
+}
+
+/// A batch that was begun, and may go on in the next segment.
+struct OpenBatch {
+    /// Where its first member lies.
+    segment: usize,
+    offset: u64,
+    /// The last seq before it.
+    before: u64,
 }
 
 /// Decides for each unsealed segment where its data ends (`summary.data_len`) and tells what is
@@ -38,6 +53,8 @@ pub(super) fn find_end(
         synced_seq,
         last_seq,
         ended: false,
+        batch: None,
+        waiting: Vec::new(),
     };
     // The manifest vouches for the log up to the first segment that it did not see sealed: merges
     // may have taken the records away that its header counts on.
@@ -47,36 +64,62 @@ pub(super) fn find_end(
     } else {
         manifest.seq_high.max(last_seq)
     };
-    let voids = void_from(loaded);
-    for (segment, void_above) in loaded.iter_mut().zip(voids) {
+    for (at, void_above) in void_from(loaded).into_iter().enumerate() {
+        let Some(segment) = loaded.get_mut(at) else {
+            break;
+        };
         report.records += segment.summary.records;
-        if !segment.listed_sealed && segment.header.kind == SegmentKind::Merged {
+        if segment.listed_sealed {
+            continue;
+        }
+        if segment.header.kind == SegmentKind::Merged {
             keep_all(segment, report);
-        } else if !segment.listed_sealed {
-            if segment.header.prior_seq <= vouched {
-                walk.last_seq = walk.last_seq.max(segment.header.prior_seq);
+            continue;
+        }
+        let (prior_seq, base_seq) = (segment.header.prior_seq, segment.header.base_seq);
+        if !walk.goes_on(prior_seq, base_seq) {
+            walk.settle(loaded, report);
+        }
+        if prior_seq > void_above {
+            // A part of a batch that was given up: it goes on from what is void.
+            if let Some(segment) = loaded.get_mut(at) {
+                segment.summary.data_len = wide(RECORDS_START);
+                tell(segment, report);
             }
-            if !report.manifest_rebuilt {
-                vouched = 0;
-            }
-            walk.segment(segment, void_above, report);
+            continue;
+        }
+        if prior_seq <= vouched {
+            walk.last_seq = walk.last_seq.max(prior_seq);
+        }
+        if !report.manifest_rebuilt {
+            vouched = 0;
+        }
+        walk.segment(at, loaded, void_above, report);
+        if walk.batch.is_none() {
+            walk.settle(loaded, report);
         }
     }
-    // Without an unsealed segment the manifest saw the end of the log.
-    let is_walked = |s: &Loaded| !s.listed_sealed && s.header.kind == SegmentKind::User;
-    let walked = loaded.iter().any(is_walked);
-    if walked && walk.last_seq < synced_seq {
-        let lost = synced_seq - walk.last_seq;
-        let what = format!("the log ends {lost} records before the last one known to be synced");
-        let file = loaded
-            .last()
-            .map_or_else(String::new, |segment| segment.name.clone());
-        report.damage.push(Damage::at(&file, 0, 0, what));
-    }
+    walk.settle(loaded, report);
+    tell_lost_end(&walk, loaded, report);
     End {
         last_seq: walk.last_seq.max(synced_seq),
         synced_seq,
     }
+}
+
+/// What was on the device, and is not there any more, at the end of what was walked. Without an
+/// unsealed segment the manifest saw the end of the log.
+fn tell_lost_end(walk: &Walk, loaded: &[Loaded], report: &mut RecoveryReport) {
+    let is_walked = |s: &Loaded| !s.listed_sealed && s.header.kind == SegmentKind::User;
+    if !loaded.iter().any(is_walked) || walk.last_seq >= walk.synced_seq {
+        return;
+    }
+    let lost = walk.synced_seq - walk.last_seq;
+    let what = format!("the log ends {lost} records before the last one known to be synced");
+    let file = loaded
+        .last()
+        .map_or_else(String::new, |segment| segment.name.clone());
+    report.damage.push(Damage::at(&file, 0, 0, what));
 }
 
 /// Everything up to here is proven to have been on the device.
@@ -157,23 +200,26 @@ fn keep_all(segment: &mut Loaded, report: &mut RecoveryReport) {
 }
 
 impl Walk {
-    fn segment(&mut self, segment: &mut Loaded, void_above: u64, report: &mut RecoveryReport) {
+    fn segment(
+        &mut self,
+        at: usize,
+        loaded: &mut [Loaded],
+        void_above: u64,
+        report: &mut RecoveryReport,
+    ) {
+        let Some(segment) = loaded.get_mut(at) else {
+            return;
+        };
+        self.waiting.push(at);
         let mut end = wide(RECORDS_START);
-        let mut batch_start = None;
         // A jump after an unclean stop is legitimate: the header tells what came before.
         if !self.ended {
-            self.expect(
-                segment.header.prior_seq,
-                &segment.name,
-                wide(RECORDS_START),
-                report,
-            );
+            let prior_seq = segment.header.prior_seq;
+            self.expect(prior_seq, &segment.name, wide(RECORDS_START), report);
             if !self.ended {
                 self.last_seq = self.last_seq.max(segment.header.base_seq.saturating_sub(1));
             }
         }
-        let before_segment = self.last_seq;
-        let mut batch_last_seq = before_segment;
         for step in &segment.steps {
             if self.ended {
                 break;
@@ -192,7 +238,7 @@ impl Walk {
             self.expect(seq.saturating_sub(1), &segment.name, end, report);
             if hole && !self.ended {
                 // A hole below the mark: what follows begins a batch of its own.
-                batch_start = None;
+                self.batch = None;
             }
             let value_ok = value_ok || mutant::is_on(Mutant::ValueNotChecked);
             // What a failed append left ends its segment, not the log: that went on in the next.
@@ -209,22 +255,50 @@ impl Walk {
                     .damage
                     .push(Damage::at(&segment.name, offset, len, what));
             }
-            batch_start.get_or_insert(offset);
+            let before = self.last_seq;
+            self.batch.get_or_insert(OpenBatch {
+                segment: at,
+                offset,
+                before,
+            });
             if batch_follow == 0 {
-                batch_start = None;
-                batch_last_seq = seq;
+                self.batch = None;
             }
             self.last_seq = seq;
             end = offset + len;
         }
-        let counted = !mutant::is_on(Mutant::BatchCountIgnored);
-        if let Some(start) = batch_start.filter(|_| counted && self.last_seq > self.synced_seq) {
-            // An unfinished batch above the mark is absent as a whole.
-            end = start;
-            self.last_seq = batch_last_seq;
-        }
         segment.summary.data_len = end;
-        self.tell(segment, end, report);
+    }
+
+    /// Whether the open batch goes on in a segment with such a header: no writer goes on behind a
+    /// member that others follow, but in the next part of that batch.
+    fn goes_on(&self, prior_seq: u64, base_seq: u64) -> bool {
+        self.batch.is_some()
+            && prior_seq == self.last_seq
+            && base_seq.checked_sub(1) == Some(prior_seq)
+    }
+
+    /// The segments that were walked end where they end: an unfinished batch above the mark is
+    /// absent as a whole, in all of them.
+    fn settle(&mut self, loaded: &mut [Loaded], report: &mut RecoveryReport) {
+        let counted = !mutant::is_on(Mutant::BatchCountIgnored);
+        let batch = self.batch.take();
+        let batch = batch.filter(|_| counted && self.last_seq > self.synced_seq);
+        for at in std::mem::take(&mut self.waiting) {
+            let Some(segment) = loaded.get_mut(at) else {
+                continue;
+            };
+            if let Some(batch) = &batch {
+                self.last_seq = batch.before;
+                match at.cmp(&batch.segment) {
+                    // There an older batch ended.
+                    Less => {}
+                    Equal => segment.summary.data_len = batch.offset,
+                    Greater => segment.summary.data_len = wide(RECORDS_START),
+                }
+            }
+            tell(segment, report);
+        }
     }
 
     /// Everything up to `seq` should have been met; what lies between is damage up to the synced
@@ -244,36 +318,37 @@ impl Walk {
             self.last_seq = seq;
         }
     }
+}
 
-    /// Reports what lies behind `end`, and damage before it.
-    fn tell(&self, segment: &Loaded, end: u64, report: &mut RecoveryReport) {
-        let mut cut = Cut {
-            file: segment.name.clone(),
-            offset: end,
-            bytes: 0,
-            records: 0,
-        };
-        let mut kept = 0;
-        for step in &segment.steps {
-            match step {
-                Step::Record { offset, len, .. } if *offset >= end => {
-                    cut.bytes += len;
-                    cut.records += 1;
-                }
-                Step::Gap { offset, len } if *offset >= end => cut.bytes += len,
-                Step::Record { .. } => kept += 1,
-                Step::Gap { offset, len } => {
-                    let what = "no record can be read here; what it held is lost";
-                    report
-                        .damage
-                        .push(Damage::at(&segment.name, *offset, *len, what));
-                }
+/// Reports what lies behind the end of a segment, and damage before it.
+fn tell(segment: &Loaded, report: &mut RecoveryReport) {
+    let end = segment.summary.data_len;
+    let mut cut = Cut {
+        file: segment.name.clone(),
+        offset: end,
+        bytes: 0,
+        records: 0,
+    };
+    let mut kept = 0;
+    for step in &segment.steps {
+        match step {
+            Step::Record { offset, len, .. } if *offset >= end => {
+                cut.bytes += len;
+                cut.records += 1;
+            }
+            Step::Gap { offset, len } if *offset >= end => cut.bytes += len,
+            Step::Record { .. } => kept += 1,
+            Step::Gap { offset, len } => {
+                let what = "no record can be read here; what it held is lost";
+                report
+                    .damage
+                    .push(Damage::at(&segment.name, *offset, *len, what));
             }
         }
-        report.records += kept;
-        if cut.bytes > 0 {
-            report.cut.push(cut);
-        }
+    }
+    report.records += kept;
+    if cut.bytes > 0 {
+        report.cut.push(cut);
     }
 }
 
@@ -365,6 +440,62 @@ mod tests {
         let hole = vec![segment(1, 0, 1, &[(1, 0), (2, 2), (4, 0), (5, 0)])];
         let (last_seq, kept, _) = end_of(1, hole);
         assert_eq!((last_seq, kept), (1, vec![1]));
+    }
+
+    #[test]
+    fn a_batch_over_several_segments_is_whole_or_absent() {
+        let parts = |last: &[(u64, u32)]| {
+            vec![
+                segment(1, 0, 1, &[(1, 0)]),
+                segment(2, 1, 2, &[(2, 4), (3, 3)]),
+                segment(3, 3, 4, &[(4, 2), (5, 1)]),
+                segment(4, 5, 6, last),
+            ]
+        };
+        let whole = end_of(0, parts(&[(6, 0), (7, 0)]));
+        assert_eq!((whole.0, whole.1), (7, vec![1, 2, 2, 2]));
+        assert_eq!(whole.2.cut.len(), 0);
+        let torn = end_of(0, parts(&[]));
+        assert_eq!((torn.0, torn.1), (1, vec![1, 0, 0, 0]));
+        assert_eq!((torn.2.cut.len(), torn.2.damage.len()), (2, 0));
+        // A part in the middle is not there, or has lost its end.
+        let mut lost = parts(&[(6, 0)]);
+        lost.remove(2);
+        let (last_seq, kept, _) = end_of(0, lost);
+        assert_eq!((last_seq, kept), (1, vec![1, 0, 0]));
+        let mut short = parts(&[(6, 0)]);
+        short[2].steps.pop();
+        let (last_seq, kept, _) = end_of(0, short);
+        assert_eq!((last_seq, kept), (1, vec![1, 0, 0, 0]));
+        // Up to the mark the members stand alone.
+        let (last_seq, kept, report) = end_of(6, parts(&[]));
+        assert_eq!(
+            (last_seq, kept, report.damage.len()),
+            (6, vec![1, 2, 2, 0], 1)
+        );
+    }
+
+    #[test]
+    fn a_batch_that_begins_where_one_over_several_segments_ended_goes_alone() {
+        let loaded = vec![
+            segment(1, 0, 1, &[(1, 2), (2, 1)]),
+            segment(2, 2, 3, &[(3, 0), (4, 2)]),
+            segment(3, 4, 5, &[(5, 1)]),
+        ];
+        let (last_seq, kept, _) = end_of(0, loaded);
+        assert_eq!((last_seq, kept), (3, vec![2, 1, 0]));
+    }
+
+    #[test]
+    fn what_came_after_a_batch_that_was_given_up_voids_all_its_parts() {
+        let loaded = vec![
+            segment(1, 0, 1, &[(1, 0), (2, 3), (3, 2)]),
+            segment(2, 3, 4, &[(4, 1)]),
+            segment(3, 1, 2, &[(2, 0), (3, 0)]),
+        ];
+        let (last_seq, kept, report) = end_of(0, loaded);
+        assert_eq!((last_seq, kept), (3, vec![1, 0, 2]));
+        assert_eq!(report.damage.len(), 0);
     }
 
     /// The newest record up to the mark, a tombstone, went in a merge; then a segment that was never synced

@@ -47,6 +47,8 @@ pub(crate) struct Base {
     pub(crate) table: Table,
     pub(crate) counters: Counters,
     pub(crate) segment_bytes: u64,
+    /// How much of a batch over several segments one of them takes.
+    pub(crate) part_bytes: u64,
     pub(crate) buffer_bytes: usize,
     pub(crate) reserve_bytes: u64,
     /// What the files may take together, if there is a cap.
@@ -87,6 +89,7 @@ pub(crate) struct BaseStart {
     /// The generation of the last keydir image found.
     pub(crate) image: u64,
     pub(crate) segment_bytes: u64,
+    pub(crate) part_bytes: u64,
     pub(crate) buffer_bytes: usize,
     pub(crate) reserve_bytes: u64,
     pub(crate) only_reads: bool,
@@ -100,6 +103,7 @@ impl Base {
             table: start.table,
             counters: Counters::default(),
             segment_bytes: start.segment_bytes,
+            part_bytes: start.part_bytes,
             buffer_bytes: start.buffer_bytes,
             reserve_bytes: start.reserve_bytes,
             store_id: start.store_id,

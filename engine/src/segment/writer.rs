@@ -17,6 +17,8 @@ use crate::segment::location::SegmentId;
 use crate::segment::names;
 use crate::segment::record::RecordHeader;
 
+pub(crate) mod span;
+
 /// Space is reserved at least this far ahead, so that few calls are needed.
 const RESERVE_STEP_MIN: u64 = 64 << 10;
 /// And at most this far, so that a small store stays small.
@@ -133,13 +135,7 @@ impl Writer {
             active.end + max <= log.segment_bytes.min(active.capacity)
                 || (active.end == wide(RECORDS_START) && active.end + max <= active.capacity)
         };
-        if log.is_capped() && wide(RECORDS_START) + max > log.segment_bytes {
-            return Err(Error::invalid(format!(
-                "under a space cap a record or batch fits a segment: {max} bytes are more than \
-                 the {} of Options::segment_bytes",
-                log.segment_bytes
-            )));
-        }
+        check_cap(log, max)?;
         if self.active.as_ref().is_some_and(|active| !fits(active)) {
             self.seal(log)?;
         }
@@ -243,28 +239,7 @@ impl Writer {
             self.discard_empty(log);
             return Ok(());
         }
-        let footer = Footer {
-            header: active.segment.header.clone(),
-            summary: active.summary,
-            group: None,
-            keyspaces: log.keyspace_entries().as_ref().clone(),
-        };
-        let bytes = footer.encode();
-        let with_footer = active.end + wide(bytes.len());
-        let ended = write_all_at(&*active.file, &bytes, active.end)
-            .and_then(|()| active.file.set_len(with_footer));
-        let file_len = match ended {
-            Ok(()) => {
-                log.counters.written_bytes.add(wide(bytes.len()));
-                with_footer
-            }
-            // No room for a footer: the segment goes without, as after a crash.
-            Err(e) => {
-                let cut = active.file.set_len(active.end);
-                cut.map_err(|_| Error::io("seal the segment", &active.segment.name, e))?;
-                active.end
-            }
-        };
+        let file_len = active.write_footer(log)?;
         self.retire_active(log, file_len);
         Ok(())
     }
@@ -326,12 +301,25 @@ impl Writer {
     }
 
     fn create_segment(&mut self, log: &Base, now_ms: u64, max: u64) -> Result<()> {
+        let seqs = (self.last_seq, self.next_seq);
+        self.active = Some(self.new_segment(log, seqs, now_ms, max)?);
+        Ok(())
+    }
+
+    /// A segment behind `prior_seq`, the first record of which gets `base_seq`.
+    fn new_segment(
+        &mut self,
+        log: &Base,
+        (prior_seq, base_seq): (u64, u64),
+        now_ms: u64,
+        max: u64,
+    ) -> Result<Active> {
         let header = SegmentHeader {
             store_id: log.store_id,
             id: log.new_segment_id()?,
             salt: log.random_u64()?,
-            base_seq: self.next_seq,
-            prior_seq: self.last_seq,
+            base_seq,
+            prior_seq,
             created_ms: now_ms,
             kind: SegmentKind::User,
             life_class: 0,
@@ -354,7 +342,7 @@ impl Writer {
         file: Arc<dyn DiskFile>,
         name: &str,
         max: u64,
-    ) -> Result<()> {
+    ) -> Result<Active> {
         write_all_at(&*file, &header.encode_file_start(), 0)
             .map_err(|e| Error::io("write the segment header", name, e))?;
         log.counters.written_bytes.add(wide(RECORDS_START));
@@ -371,7 +359,7 @@ impl Writer {
             })
         })?;
         self.directory_dirty = true;
-        self.active = Some(Active {
+        Ok(Active {
             segment,
             file,
             end: wide(RECORDS_START),
@@ -380,8 +368,7 @@ impl Writer {
             summary: Summary::empty(),
             written_seq: self.last_seq,
             unsynced: true,
-        });
-        Ok(())
+        })
     }
 
     /// An append failed after it may have written something.
@@ -463,6 +450,32 @@ impl Active {
         Ok(())
     }
 
+    /// Ends the file with a footer, or without one if there is no room: as after a crash. Answers
+    /// with its length.
+    fn write_footer(&self, log: &Base) -> Result<u64> {
+        let footer = Footer {
+            header: self.segment.header.clone(),
+            summary: self.summary,
+            group: None,
+            keyspaces: log.keyspace_entries().as_ref().clone(),
+        };
+        let bytes = footer.encode();
+        let with_footer = self.end + wide(bytes.len());
+        let ended = write_all_at(&*self.file, &bytes, self.end)
+            .and_then(|()| self.file.set_len(with_footer));
+        match ended {
+            Ok(()) => {
+                log.counters.written_bytes.add(wide(bytes.len()));
+                Ok(with_footer)
+            }
+            Err(e) => {
+                let cut = self.file.set_len(self.end);
+                cut.map_err(|_| Error::io("seal the segment", &self.segment.name, e))?;
+                Ok(self.end)
+            }
+        }
+    }
+
     fn write_tail(&mut self, log: &Base, last_seq: u64) -> Result<()> {
         let (file, name) = (&self.file, &self.segment.name);
         let written = self.segment.write_tail(|bytes, at| {
@@ -476,6 +489,18 @@ impl Active {
         }
         Ok(())
     }
+}
+
+/// Under a cap no segment may grow beyond what is kept for merging it.
+fn check_cap(log: &Base, max: u64) -> Result<()> {
+    if log.is_capped() && wide(RECORDS_START) + max > log.segment_bytes {
+        return Err(Error::invalid(format!(
+            "under a space cap a record or batch fits a segment: {max} bytes are more than \
+             the {} of Options::segment_bytes",
+            log.segment_bytes
+        )));
+    }
+    Ok(())
 }
 
 fn is_full(error: &std::io::Error) -> bool {

@@ -22,6 +22,7 @@ const STAIRS: &[(&str, &[&str])] = &[
             "schedules.rs",
             "schedules/",
             "models.rs",
+            "models/",
         ],
     ),
     (
@@ -59,6 +60,7 @@ const STAIRS: &[(&str, &[&str])] = &[
         "verbs",
         &[
             "commit.rs",
+            "clear.rs",
             "image.rs",
             "merge/",
             "recovery/",
@@ -81,6 +83,7 @@ const STAIRS: &[(&str, &[&str])] = &[
             "turn.rs",
             "segment/log.rs",
             "segment/writer.rs",
+            "segment/writer/",
             "segment/hints.rs",
             "segment/base.rs",
         ],

@@ -11,7 +11,7 @@ use crate::store::Store;
 
 /// Runs the workload on a disk that fails so, crashes it at its end and at some points before,
 /// and judges what is left; returns how many states were judged.
-fn survives(workload: &Workload, faults: &[Fault], capacity: Option<usize>) -> u64 {
+pub(super) fn survives(workload: &Workload, faults: &[Fault], capacity: Option<usize>) -> u64 {
     let trial = Trial {
         capacity,
         ..Trial::new(workload, 1, faults)

@@ -10,6 +10,7 @@ mod full_disk;
 mod kernel;
 mod lives;
 mod mutants;
+mod prefixes;
 mod programs;
 mod reader;
 mod repair;

@@ -202,6 +202,11 @@ fn steps(text: &str) -> Workload {
     text.parse().expect("steps")
 }
 
+/// Deletes by prefix, over several segments.
+fn spread() -> Workload {
+    steps("p1.0.30k,p1.1.30k,p1.2.30k,p1.3.30k,D1k,p1.1.30d")
+}
+
 /// Overwrites until even deletes find no room under the cap and get the reserve, then a put that wants
 /// it back.
 fn up_to_the_cap() -> Workload {
@@ -224,6 +229,7 @@ fn every_line_that_changes_the_disk_is_crashed_at() {
     let mut reached = BTreeSet::new();
     let none = Bounds::default();
     crash_workload_at_new_lines(&workload, none, &[], 1, &mut reached);
+    crash_workload_at_new_lines(&spread(), none, &[], 1, &mut reached);
     let copied = steps("p0.1.700d,c,p0.2.700d,p1.1.40d,M,c");
     crash_workload_at_new_lines(&copied, none, &[], 0, &mut reached);
     for capacity in (0..12_000).step_by(97) {
@@ -274,7 +280,7 @@ fn crash_where_calls_fail(workload: &Workload, copied: &Workload, reached: &mut 
         Operation::Rename,
     ];
     let two_outputs = steps("p0.1.700d,p0.2.600t90d,r,M");
-    for (workload, calls) in [(workload, 40), (&two_outputs, 60)] {
+    for (workload, calls) in [(workload, 40), (&two_outputs, 60), (&spread(), 24)] {
         for (operation, after) in operations
             .iter()
             .flat_map(|op| (0..calls).map(|n| (*op, n)))
