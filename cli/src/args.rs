@@ -11,6 +11,8 @@ use peercask_bench::args::BenchArgs;
 use peercask_bench::child;
 
 use crate::bytes_arg::BYTES_HELP;
+#[cfg(all(unix, feature = "p2p"))]
+use crate::commands::peers;
 #[cfg(unix)]
 use crate::commands::peerstore;
 use crate::commands::{
@@ -79,6 +81,9 @@ pub(crate) enum Command {
     Restore(checkpoint::RestoreArgs),
     /// Show the manifest and the segments, or the records of one segment
     Dump(dump::DumpArgs),
+    /// List, show, export and import the peers of a libp2p node
+    #[cfg(all(unix, feature = "p2p"))]
+    Peers(peers::PeersArgs),
     /// Serve, fill, watch and look into a peerstore: GNUnet's PEERSTORE
     #[cfg(unix)]
     Peerstore(peerstore::PeerstoreArgs),

@@ -8,9 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::exit::{Exit, Failure};
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
+static WATCHED: AtomicBool = AtomicBool::new(false);
 
 /// From now on Ctrl-C sets a flag instead of ending the process.
 pub(crate) fn watch() -> Result<(), Failure> {
+    // Tests run several commands in one process.
+    if WATCHED.swap(true, Ordering::Relaxed) {
+        return Ok(());
+    }
     ctrlc::set_handler(|| {
         if REQUESTED.swap(true, Ordering::Relaxed) {
             std::process::exit(130);

@@ -5,7 +5,7 @@
 //! write ends the command quietly, unless its work is worth more than its report.
 
 use std::fmt;
-use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 
 use serde::Serialize;
 
@@ -15,7 +15,7 @@ use crate::exit::Failure;
 pub(crate) struct Output {
     json: bool,
     to_terminal: bool,
-    out: BufWriter<StdoutLock<'static>>,
+    out: BufWriter<Box<dyn Write>>,
 }
 
 impl Output {
@@ -24,7 +24,17 @@ impl Output {
         Output {
             json,
             to_terminal: stdout.is_terminal(),
-            out: BufWriter::with_capacity(64 * 1024, stdout.lock()),
+            out: BufWriter::with_capacity(64 * 1024, Box::new(stdout.lock())),
+        }
+    }
+
+    /// Where a test reads what a command prints.
+    #[cfg(all(test, unix, feature = "p2p"))]
+    pub(crate) fn to_writer(json: bool, out: impl Write + 'static) -> Output {
+        Output {
+            json,
+            to_terminal: false,
+            out: BufWriter::new(Box::new(out)),
         }
     }
 

@@ -140,3 +140,8 @@ pub use stats::{Health, Histogram, LastError, Refusal, Refused, State, Stats};
 pub use store::{Filled, PersistentStore};
 pub use time::{ManualTime, SystemTime, Time};
 pub use windows::{ProvidedIter, RecordsIter};
+
+/// The lines by which a node remembers its peers, compiled; the README of the peer store shows the same.
+#[cfg(doctest)]
+#[doc = include_str!("remember.md")]
+struct Remember;

@@ -18,6 +18,8 @@ pub(crate) mod list;
 mod live;
 pub(crate) mod merge;
 mod opening;
+#[cfg(all(unix, feature = "p2p"))]
+pub(crate) mod peers;
 #[cfg(unix)]
 pub(crate) mod peerstore;
 pub(crate) mod put;
@@ -47,6 +49,8 @@ pub(crate) fn run(command: Command, output: &mut Output) -> Result<Exit, Failure
         Command::Merge(args) => merge::run(&args, output),
         Command::Checkpoint(args) => checkpoint::run(&args, output),
         Command::Restore(args) => checkpoint::restore(&args, output),
+        #[cfg(all(unix, feature = "p2p"))]
+        Command::Peers(args) => peers::run(&args, output),
         #[cfg(unix)]
         Command::Peerstore(args) => peerstore::run(&args, output),
         Command::Dump(args) => dump::run(&args, output),

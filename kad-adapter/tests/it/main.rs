@@ -19,6 +19,7 @@ mod model;
 mod operating;
 mod parity;
 mod quotas;
+mod readme;
 mod support;
 mod swarm_thread;
 mod time;

@@ -192,8 +192,8 @@ impl Peerstore {
     /// new addresses.
     ///
     /// # Errors
-    /// `InvalidRecord` if the signed record does not hold; as the books say; nothing is changed
-    /// then.
+    /// `InvalidRecord` if the signed record does not hold or is another peer's; as the books say;
+    /// nothing is changed then.
     pub fn identified(&self, peer: impl Into<Peer>, told: &Identified<'_>) -> Result<()> {
         self.core().update(&peer.into(), |peer| {
             peer.identified(told.addrs, told.record)?;

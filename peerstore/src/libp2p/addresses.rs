@@ -258,17 +258,26 @@ impl PeerEditor<'_> {
     }
 
     /// What identify told: its addresses take the place of those that came from connections before.
-    /// As one change, so that nobody sees the peer without addresses.
+    /// As one change, so that nobody sees the peer without addresses. A signed record that is older
+    /// than the known one says nothing new: the addresses stay.
+    ///
+    /// # Errors
+    /// `InvalidRecord` if the signed record does not hold or is another peer's; as
+    /// [`PeerEditor::consume_record`].
     pub fn identified(&mut self, addrs: &[Multiaddr], record: Option<&[u8]>) -> Result<()> {
         let ttl = match self.reach.is_connected() || self.reach.last_connected_ms == self.now_ms {
             true => Ttl::CONNECTED,
             false => Ttl::RECENTLY_CONNECTED,
         };
+        let before = record.map(|_| self.reach.addresses.clone());
         self.update_addrs(Ttl::RECENTLY_CONNECTED, Ttl::TEMPORARY);
         self.update_addrs(Ttl::CONNECTED, Ttl::TEMPORARY);
         match record {
             Some(record) => {
-                self.consume_record(record, ttl)?;
+                if !self.consume_own_record(record, ttl)?.is_accepted() {
+                    self.reach.addresses = before.unwrap_or_default();
+                    return Ok(());
+                }
             }
             None => {
                 let some = addrs.get(..IDENTIFY_ADDRESSES_MAX).unwrap_or(addrs);

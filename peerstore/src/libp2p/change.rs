@@ -283,13 +283,18 @@ impl Core {
             u64::from(reason != PeerRemovalReason::Deleted),
             Ordering::Relaxed,
         );
+        if !self.feed.has_listeners() {
+            return;
+        }
         let own = self.is_own(peer);
         let told = |kind: EventKind| Event {
             peer: *peer,
             own,
             kind,
         };
-        for (addr, reason) in &gone.removed {
+        // Addresses that were not parsed, because nobody listened then, are not told now.
+        let removed = gone.removed.iter().filter(|(addr, _)| !addr.is_empty());
+        for (addr, reason) in removed {
             let addr = addr.clone();
             events.push(told(EventKind::AddressRemoved {
                 addr,
@@ -370,7 +375,7 @@ impl Core {
         if written.before.is_none() {
             events.push(told(EventKind::PeerAdded));
         }
-        for (addr, reason) in &written.removed {
+        for (addr, reason) in written.removed.iter().filter(|(addr, _)| !addr.is_empty()) {
             let addr = addr.clone();
             events.push(told(EventKind::AddressRemoved {
                 addr,

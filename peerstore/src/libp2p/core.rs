@@ -107,15 +107,12 @@ impl Core {
     pub(crate) fn new(data: Arc<dyn Datastore>, options: Options, read_only: bool) -> Core {
         let time = Time::new(options.clock.clone());
         let now_ms = time.now_ms();
-        let horizon_ms = match options.gc {
-            GcMode::Incremental(_) | GcMode::Manual => u64::MAX - 1,
-            GcMode::Off | GcMode::FullSweep(_) | GcMode::Lookahead { .. } => 0,
-        };
         let share = |bytes: usize| bytes / SHARDS;
         let shard = || Shard {
             turn: Mutex::new(()),
             state: RwLock::new(ShardState {
-                directory: Directory::new(horizon_ms),
+                // What is due is sorted in when all are known.
+                directory: Directory::new(0),
                 cache: Cache::new(share(options.cache_bytes), share(UNWRITTEN_BYTES_MIN)),
                 speakers: HashMap::new(),
             }),
@@ -139,6 +136,14 @@ impl Core {
             closed: AtomicBool::new(false),
             time,
             options,
+        }
+    }
+
+    /// How far ahead the index of what is due goes by itself.
+    pub(crate) fn horizon_ms(&self) -> u64 {
+        match self.options.gc {
+            GcMode::Incremental(_) | GcMode::Manual => u64::MAX - 1,
+            GcMode::Off | GcMode::FullSweep(_) | GcMode::Lookahead { .. } => 0,
         }
     }
 
@@ -200,6 +205,11 @@ impl Core {
 
     pub(crate) fn count_peers(&self) -> u64 {
         self.counters.peers.load(Ordering::Relaxed)
+    }
+
+    /// A record could not be read, and was passed over.
+    pub(crate) fn count_unreadable(&self) {
+        self.counters.unreadable.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn is_own(&self, peer: &Peer) -> bool {

@@ -85,6 +85,16 @@ pub(crate) struct Gone {
 impl<'a> PeerEditor<'a> {
     /// The caller holds the turn of the peer's shard.
     pub(crate) fn begin(core: &'a Core, peer: &Peer) -> Result<PeerEditor<'a>> {
+        PeerEditor::begin_with(core, peer, |_| core.stored_reach(peer))
+    }
+
+    /// As [`PeerEditor::begin`], with another way to read what is not in the cache; it is given the time of
+    /// the change.
+    pub(crate) fn begin_with(
+        core: &'a Core,
+        peer: &Peer,
+        read: impl FnOnce(u64) -> Result<Option<Reach>>,
+    ) -> Result<PeerEditor<'a>> {
         let now_ms = core.now_ms();
         let hash = core.hash(peer);
         let mut aside = Vec::new();
@@ -96,7 +106,7 @@ impl<'a> PeerEditor<'a> {
         let (before, unwritten) = match cached {
             None => (None, None),
             Some(Some((reach, unwritten))) => (Some(reach), unwritten),
-            Some(None) => match core.stored_reach(peer) {
+            Some(None) => match read(now_ms) {
                 Ok(stored) => (stored.map(Arc::new), None),
                 // It is known, and cannot be read: kept aside, and begun anew.
                 Err(error) if error.kind() == ErrorKind::Corrupted => {

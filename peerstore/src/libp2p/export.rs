@@ -20,7 +20,8 @@ impl Peerstore {
     ///
     /// # Errors
     /// `Io` if it cannot be written; `WrongSecret` if private keys were asked for and do not open;
-    /// `Closed`. Peers that cannot be read are left out.
+    /// `Closed`. Peers that cannot be read are left out and counted in
+    /// [`Stats::unreadable`](super::Stats::unreadable).
     ///
     /// ```
     /// use peercask_peerstore::libp2p::{ExportOptions, ImportMode, Options, Peerstore, Ttl};
@@ -46,7 +47,10 @@ impl Peerstore {
             let data = match self.get(peer) {
                 Ok(Some(data)) => data,
                 Ok(None) => continue,
-                Err(error) if error.kind() == ErrorKind::Corrupted => continue,
+                Err(error) if error.kind() == ErrorKind::Corrupted => {
+                    self.core().count_unreadable();
+                    continue;
+                }
                 Err(error) => return Err(error),
             };
             let mut object = object_of(&data);

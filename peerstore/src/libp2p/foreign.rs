@@ -135,6 +135,8 @@ impl Peerstore {
     ///
     /// From py-libp2p's SQLite file, with the feature `sqlite`:
     /// `peers.import_foreign(Foreign::Py { ttl }, SqliteDatastore::open_read_only(path)?.query(b"")?)`.
+    /// From a LevelDB directory, with the feature `leveldb`:
+    /// `peers.import_foreign(Foreign::Go, LevelDbEntries::open(dir)?)`.
     ///
     /// # Errors
     /// Those of the entries; as [`Peerstore::update`]. What does not hold, or is of a type that is not

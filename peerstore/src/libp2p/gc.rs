@@ -2,19 +2,22 @@
 //! writers go on. Also what protects a peer, and when something is due about it.
 
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use super::change::Turns;
-use super::core::Core;
+use super::core::{Core, reach_key};
 use super::directory::Known;
 use super::editor::PeerEditor;
 use super::error::{ErrorKind, Result};
 use super::event::PeerRemovalReason;
 use super::options::GcMode;
 use super::peer::Peer;
-use super::reach::Reach;
+use super::reach::{Reach, Skimmed};
 
-/// How many peers one slice takes: one batch, and one turn of their shard.
-const SLICE_LEN: usize = 128;
+/// How many records one slice removes at the most: one batch, and one turn of their shard.
+const SLICE_RECORDS_MAX: usize = 256;
+/// How long one slice gathers what it removes: another writer of the shard waits no longer.
+const SLICE_TIME_MAX: Duration = Duration::from_millis(2);
 /// When a peer is looked at again that could not be put right.
 const LOOK_AGAIN_MS: u64 = 60_000;
 
@@ -110,21 +113,31 @@ impl Core {
         let shard = self.shard(number);
         let now_ms = self.now_ms();
         let mut turns: Turns<'_> = vec![(number, shard.turn())];
-        let due = shard.read().directory.due(now_ms, SLICE_LEN);
+        let mut due = shard.read().directory.due(now_ms, SLICE_RECORDS_MAX);
         if due.is_empty() {
             return Ok(false);
         }
+        let started = Instant::now();
         let mut editors = Vec::with_capacity(due.len());
+        let (mut taken, mut records) = (0, 0);
         for peer in &due {
+            records += 1 + self.more_records(peer);
+            let full = records > SLICE_RECORDS_MAX || started.elapsed() >= SLICE_TIME_MAX;
+            if taken > 0 && full {
+                break;
+            }
+            taken += 1;
             match self.expired(peer) {
                 Ok(editor) => editors.push(editor),
                 Err(error) if error.kind() == ErrorKind::Corrupted => {
-                    self.counters.unreadable.fetch_add(1, Ordering::Relaxed);
+                    self.count_unreadable();
                     tracing::warn!(%peer, %error, "a peer cannot be read, and is left alone");
                 }
                 Err(error) => return Err(error),
             }
         }
+        // The rest is for the next slice.
+        due.truncate(taken);
         self.apply(editors, &mut turns)?;
         // What did not move on, because there was nothing to write or to read, is put off.
         let mut state = shard.write();
@@ -145,9 +158,18 @@ impl Core {
         Ok(true)
     }
 
+    /// How many records a peer has beside its addresses, from memory.
+    fn more_records(&self, peer: &Peer) -> usize {
+        self.known(peer).map_or(0, |known| {
+            usize::from(known.has_profile)
+                + usize::from(known.has_public_key || known.has_private_key)
+        })
+    }
+
     /// The change that a peer which is due needs. The caller holds its turn.
     fn expired(&self, peer: &Peer) -> Result<PeerEditor<'_>> {
-        let mut editor = PeerEditor::begin(self, peer)?;
+        let read = |now_ms| self.reach_to_expire(peer, now_ms);
+        let mut editor = PeerEditor::begin_with(self, peer, read)?;
         editor.touches = false;
         editor.hard = true;
         let grace_ms = editor.reach.grace_until_ms;
@@ -163,5 +185,19 @@ impl Core {
             editor.forget = Some(PeerRemovalReason::Expired);
         }
         Ok(editor)
+    }
+
+    /// How a peer is reached, for what removes it: if no address lives and nobody is told of each, they
+    /// are not worth parsing.
+    fn reach_to_expire(&self, peer: &Peer, now_ms: u64) -> Result<Option<Reach>> {
+        let Some(bytes) = self.data.get(&reach_key(peer))? else {
+            return Ok(None);
+        };
+        let skimmed = Skimmed::read(&bytes)?.reach;
+        let lives = skimmed.latest_expiry_ms() > now_ms;
+        match lives || self.feed.has_listeners() {
+            true => Reach::decode(&bytes).map(Some),
+            false => Ok(Some(skimmed)),
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Peers on their way in, from an export or from elsewhere: added to what is there, or in its place. Lives are
 //! absolute, so what waited is as old as it is; signed records are verified again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::BufRead;
 
 use libp2p_core::Multiaddr;
@@ -264,7 +264,8 @@ impl PeerEditor<'_> {
             .addresses
             .iter()
             .find(|known| known.addr == address.addr);
-        let (known, was_uncertified) = (known.is_some(), known.is_some_and(|a| a.uncertified));
+        let (seen_ms, was_uncertified) =
+            known.map_or((0, false), |a| (a.last_seen_ms, a.uncertified));
         self.add(std::slice::from_ref(&address.addr), left, origin, false);
         let added = super::address::normal_form(&self.peer, &address.addr);
         let found = self
@@ -279,9 +280,8 @@ impl PeerEditor<'_> {
             found.last_failure_ms = found.last_failure_ms.max(address.last_failure_ms);
             found.half_failures = found.half_failures.max(address.half_failures);
             found.uncertified = was_uncertified || address.uncertified || !address.certified;
-            if !known {
-                found.last_seen_ms = address.last_seen_ms;
-            }
+            // It was heard of then, not now.
+            found.last_seen_ms = seen_ms.max(address.last_seen_ms);
             report.addresses += 1;
         } else {
             report.skipped += 1;
@@ -296,11 +296,11 @@ impl PeerEditor<'_> {
             .addresses
             .iter()
             .filter(|address| address.certified || !says);
-        let lives: Vec<(Multiaddr, Ttl, u64)> = self
+        let before: HashMap<Multiaddr, Address> = self
             .reach
             .addresses
             .iter()
-            .map(|address| (address.addr.clone(), address.ttl, address.expiry_ms))
+            .map(|address| (address.addr.clone(), address.clone()))
             .collect();
         let longest = certified
             .map(|address| address.expiry_ms)
@@ -323,9 +323,9 @@ impl PeerEditor<'_> {
             .map(|address| address.addr.clone())
             .collect();
         self.reach.addresses.retain_mut(|address| {
-            if let Some((_, ttl, expiry_ms)) = lives.iter().find(|(addr, ..)| *addr == address.addr)
-            {
-                (address.ttl, address.expiry_ms) = (*ttl, *expiry_ms);
+            if let Some(before) = before.get(&address.addr) {
+                (address.ttl, address.expiry_ms) = (before.ttl, before.expiry_ms);
+                address.last_seen_ms = before.last_seen_ms;
                 return true;
             }
             came.contains(&address.addr)

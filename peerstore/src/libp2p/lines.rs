@@ -1,6 +1,8 @@
-//! The lines of an export, version 1: a head, then one JSON object for each peer. Bytes are hexadecimal, times
-//! milliseconds since the Unix epoch, and what may have several types names its type. Reading trusts nothing.
+//! The lines of an export, version 1: a head, then one JSON object for each peer. Signed records are base64, other
+//! bytes hexadecimal, times milliseconds since the Unix epoch, and what may have several types names its type.
+//! Reading trusts nothing.
 
+use data_encoding::BASE64;
 use libp2p_core::Multiaddr;
 use serde_json::{Map, Value, json};
 
@@ -119,12 +121,35 @@ pub(crate) fn object_of(data: &PeerData) -> Map<String, Value> {
         "metadata": entries.collect::<Map<String, Value>>(),
         "tags": tags.collect::<Map<String, Value>>(),
         "public_key": data.public_key.as_deref().map(hex),
-        "record": data.record.as_deref().map(hex),
+        "record": data.record.as_deref().map(|record| BASE64.encode(record)),
         "latency_ns": data.latency_ns,
+        "created_ms": data.created_ms,
+        "updated_ms": data.updated_ms,
+        "last_connected_ms": data.last_connected_ms,
     });
     match all {
         Value::Object(object) => object,
         _ => Map::new(),
+    }
+}
+
+impl PeerData {
+    /// The peer as one line of JSON, without line feed: as [`Peerstore::export`](super::Peerstore::export)
+    /// writes it, without its private key.
+    ///
+    /// ```
+    /// use peercask_peerstore::libp2p::{Options, Peerstore, Ttl};
+    /// # use libp2p_identity::PeerId;
+    /// let peers = Peerstore::in_memory(Options::default())?;
+    /// # let alice = PeerId::random();
+    /// peers.add_protocols(alice, &["/ipfs/kad/1.0.0"])?;
+    /// let line = peers.get(alice)?.expect("known").to_json();
+    /// assert!(line.contains("\"protocols\":[\"/ipfs/kad/1.0.0\"]"));
+    /// # Ok::<(), peercask_peerstore::libp2p::Error>(())
+    /// ```
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        Value::Object(object_of(self)).to_string()
     }
 }
 
@@ -150,7 +175,10 @@ pub(crate) fn incoming_of(line: &[u8], report: &mut ImportReport) -> Option<(Pee
     let mut incoming = Incoming {
         public_key: bytes("public_key"),
         private_key: bytes("private_key").map(zeroize::Zeroizing::new),
-        record: bytes("record"),
+        record: value
+            .get("record")
+            .and_then(Value::as_str)
+            .and_then(|text| BASE64.decode(text.as_bytes()).ok()),
         latency_ns: value.get("latency_ns").and_then(Value::as_u64),
         ..Incoming::default()
     };

@@ -49,6 +49,15 @@ impl PeerEditor<'_> {
         Ok(())
     }
 
+    /// The value under a key as it is within this change: what is written may depend on it.
+    ///
+    /// # Errors
+    /// `Io`: what is there must be read.
+    pub fn metadata(&mut self, key: &str) -> Result<Option<MetadataValue>> {
+        let found = self.profile()?.metadata.get(key);
+        Ok(found.map(|entry| entry.value.clone()))
+    }
+
     /// Removes one entry.
     ///
     /// # Errors

@@ -37,6 +37,7 @@ impl Core {
         core.check_secret()?;
         let mut damaged = Vec::new();
         let wrong = core.load_addresses(&mut damaged)?;
+        core.look_ahead(core.horizon_ms());
         core.load_profiles(&mut damaged)?;
         if core.options.strict
             && let Some(first) = damaged.first()

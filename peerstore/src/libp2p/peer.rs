@@ -3,10 +3,13 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::str::FromStr;
 
+use data_encoding::BASE32_NOPAD_NOCASE;
 use libp2p_identity::PeerId;
 
 use super::error::{Error, Result};
+use super::lines::of_hex;
 
 /// The longest name of a peer, in bytes. Peer ids of libp2p have at most 42.
 pub const PEER_LEN_MAX: usize = 72;
@@ -20,8 +23,10 @@ pub const PEER_LEN_MAX: usize = 72;
 /// let id = PeerId::random();
 /// let peer = Peer::from(id);
 /// assert_eq!(peer.to_peer_id(), Some(id));
-/// assert_eq!(peer.to_string(), id.to_string());
+/// assert_eq!(peer.to_string().parse::<Peer>()?, peer);
+/// assert_eq!("0x4142".parse::<Peer>()?.as_bytes(), b"AB");
 /// assert_eq!(Peer::EMPTY.to_peer_id(), None);
+/// # Ok::<(), peercask_peerstore::libp2p::Error>(())
 /// ```
 #[derive(Clone, Copy)]
 pub struct Peer {
@@ -121,6 +126,36 @@ impl fmt::Display for Peer {
         self.as_bytes()
             .iter()
             .try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl FromStr for Peer {
+    type Err = Error;
+
+    /// From a peer id in base58 or as a CID in base32, or from `0x` and hexadecimal digits: any name,
+    /// as [`Display`](fmt::Display) writes those that are no peer ids.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for anything else.
+    fn from_str(text: &str) -> Result<Peer> {
+        if let Some(digits) = text.strip_prefix("0x") {
+            let name = of_hex(digits)
+                .ok_or_else(|| Error::invalid(format!("`{text}` is not hexadecimal")))?;
+            return Peer::from_bytes(&name);
+        }
+        if let Ok(id) = text.parse::<PeerId>() {
+            return Ok(Peer::from(id));
+        }
+        // A CID of version 1 for a libp2p key.
+        let cid = text
+            .strip_prefix('b')
+            .and_then(|digits| BASE32_NOPAD_NOCASE.decode(digits.as_bytes()).ok());
+        let id = cid.and_then(|cid| PeerId::from_bytes(cid.strip_prefix(&[0x01, 0x72])?).ok());
+        id.map(Peer::from).ok_or_else(|| {
+            let what =
+                format!("`{text}` is no peer id; other names are written 0x and in hexadecimal");
+            Error::invalid(what)
+        })
     }
 }
 

@@ -87,6 +87,24 @@ impl PeerEditor<'_> {
         self.consume_verified(&record, ttl)
     }
 
+    /// As [`PeerEditor::consume_record`], for what only the peer itself can have sent: another peer's
+    /// record is an error.
+    ///
+    /// # Errors
+    /// `InvalidRecord` for another peer's too.
+    pub(crate) fn consume_own_record(&mut self, envelope: &[u8], ttl: Ttl) -> Result<Consumed> {
+        match self.consume_record(envelope, ttl)? {
+            Consumed::UnexpectedPeer => {
+                let what = format!(
+                    "a signed record does not hold: it is not that of {}",
+                    self.peer
+                );
+                Err(Error::new(ErrorKind::InvalidRecord, what))
+            }
+            consumed => Ok(consumed),
+        }
+    }
+
     pub(crate) fn consume_verified(&mut self, record: &Verified, ttl: Ttl) -> Result<Consumed> {
         if record.peer != self.peer {
             return Ok(Consumed::UnexpectedPeer);

@@ -198,13 +198,14 @@ impl<T: CustomData> PersistentStore<T> {
     /// come through the swarm's own event.
     ///
     /// # Errors
-    /// `InvalidRecord` if the signed record does not hold; else as [`PersistentStore::add_address`].
+    /// `InvalidRecord` if the signed record does not hold or is another peer's, and nothing is changed
+    /// then; else as [`PersistentStore::add_address`].
     pub fn identified(&mut self, peer: &PeerId, told: &Identified<'_>) -> Result<()> {
         self.scratch.clear();
         let heard = self.config.heard();
         self.make(peer, true, |editor| {
             if let Some(record) = told.record {
-                editor.consume_record(record, heard)?;
+                editor.consume_own_record(record, heard)?;
             }
             if !told.protocols.is_empty() {
                 editor.set_protocols(told.protocols)?;

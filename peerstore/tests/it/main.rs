@@ -2,6 +2,9 @@
 //! twice by the same code, in process and through the service (`both!`).
 #![cfg(all(feature = "gnunet", unix))]
 
+#[path = "../checklist.rs"]
+mod checklist;
+
 mod crash;
 mod disk;
 mod expiry;

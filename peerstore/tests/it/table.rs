@@ -1,5 +1,7 @@
 //! The table in the crate's documentation names only tests that exist.
 
+use crate::checklist::named;
+
 #[test]
 fn the_checklist_names_only_tests_that_exist() {
     let table = include_str!("../../src/gnunet/mod.rs");
@@ -18,16 +20,6 @@ fn the_checklist_names_only_tests_that_exist() {
         ("sqlite", include_str!("sqlite.rs")),
         ("watch", include_str!("watch.rs")),
     ];
-    let mut named = 0;
-    for name in table.split('`').skip(1).step_by(2) {
-        let Some((module, test)) = name.split_once("::") else {
-            continue;
-        };
-        let Some((_, text)) = files.iter().find(|(file, _)| *file == module) else {
-            continue;
-        };
-        assert!(text.contains(&format!("fn {test}(")), "there is no {name}");
-        named += 1;
-    }
+    let named = named(table, &files).len();
     assert!(named > 60, "{named} tests are named");
 }

@@ -2,7 +2,7 @@
 
 use libp2p_core::PeerRecord;
 use libp2p_identity::Keypair;
-use peercask_peerstore::libp2p::{Consumed, EqualSeq, ErrorKind, Options, Ttl};
+use peercask_peerstore::libp2p::{Consumed, EqualSeq, ErrorKind, Identified, Options, Ttl};
 
 use crate::support::{
     Place, addr, addrs, assert_addrs, each_backend, field, key, peer, seconds, signed, signed_about,
@@ -164,6 +164,63 @@ each_backend! {
         assert_eq!(peers.get(peer(1)).expect("readable").expect("known").record_seq, Some(7));
     }
 
+    fn what_identify_brings_must_be_the_peers_own_and_an_older_record_takes_nothing_away(backend) {
+        let place = Place::new(backend);
+        let peers = place.peers();
+        peers.connected(peer(1), None).expect("connected");
+        let told = |record: &[u8], agent: &str| {
+            let told = Identified { record: Some(record), agent_version: Some(agent), ..Identified::default() };
+            peers.identified(peer(1), &told)
+        };
+        told(&signed(&key(1), 5, &addrs(0..2)), "first").expect("holds");
+        let before = peers.get(peer(1)).expect("readable");
+        for forged in [signed(&key(2), 9, &addrs(5..6)), signed_about(&key(2), peer(1).as_bytes(), 9, &addrs(5..6))] {
+            let refused = told(&forged, "forger").expect_err("not its own");
+            assert_eq!(refused.kind(), ErrorKind::InvalidRecord);
+            assert_eq!(peers.get(peer(1)).expect("readable"), before);
+            assert!(!peers.has_peer(peer(2)));
+        }
+        told(&signed(&key(1), 4, &addrs(7..8)), "second").expect("holds");
+        assert_addrs(peers, peer(1), &addrs(0..2));
+        assert_eq!(peers.metadata(peer(1), "AgentVersion").expect("there"), "second".into());
+        told(&signed(&key(1), 6, &addrs(1..3)), "third").expect("holds");
+        assert_addrs(peers, peer(1), &addrs(1..3));
+    }
+
+    fn py_ceritified_addr_book(backend) {
+        let place = Place::new(backend);
+        let peers = place.peers();
+        let ten = Ttl::from_py_seconds(10);
+        assert!(peers.consume_record(&signed(&key(1), 21, &addrs(0..2)), ten).expect("holds").is_accepted());
+        assert!(peers.record(peer(1)).expect("readable").is_some());
+        assert_addrs(peers, peer(1), &addrs(0..2));
+        assert!(!peers.consume_record(&signed(&key(1), 20, &addrs(5..6)), ten).expect("holds").is_accepted());
+        assert!(peers.consume_record(&signed(&key(1), 23, &addrs(9..10)), ten).expect("holds").is_accepted());
+        assert_eq!(peers.get(peer(1)).expect("readable").expect("known").record_seq, Some(23));
+        assert_addrs(peers, peer(1), &addrs(9..10));
+    }
+
+    fn py_a_record_is_bound_to_its_signer_also_after_a_restart(backend) {
+        let mut place = Place::new(backend);
+        let victims = signed_about(&key(2), peer(1).as_bytes(), 99, &addrs(5..6));
+        // Of a stranger, of a known peer, and after a restart: forged is forged.
+        let refuse = |place: &Place| {
+            let refused = place.peers().consume_record(&victims, HOUR).expect_err("forged");
+            assert_eq!(refused.kind(), ErrorKind::InvalidRecord);
+            assert!(!place.peers().has_peer(peer(2)));
+        };
+        refuse(&place);
+        assert_eq!(place.peers().count(), 0);
+        place.peers().consume_record(&signed(&key(1), 1, &addrs(0..1)), HOUR).expect("its own");
+        refuse(&place);
+        if place.lasts() {
+            place.reopen();
+        }
+        refuse(&place);
+        assert_addrs(place.peers(), peer(1), &addrs(0..1));
+        assert!(place.peers().consume_record(&signed(&key(1), 2, &addrs(1..2)), HOUR).expect("its own").is_accepted());
+    }
+
     fn s8_of_many_threads_the_newest_record_stays_with_exactly_its_addresses(backend) {
         let place = Place::new(backend);
         let peers = place.peers();
@@ -225,6 +282,51 @@ each_backend! {
         let standard = signed(&key(1), u64::MAX, &addrs(0..1));
         assert!(place.peers().consume_record(&standard, HOUR).expect("holds").is_accepted());
     }
+}
+
+/// Eight threads, a thousand runs: each with its own seq, in any order; what stays is always the newest and its own.
+#[test]
+fn s8_of_eight_threads_a_thousand_times_the_newest_record_stays() {
+    const THREADS: usize = 8;
+    let runs: usize = 1_000;
+    let place = Place::new(crate::support::Backend::Peercask);
+    let peers = place.peers();
+    let records: Vec<Vec<u8>> = (0..runs * THREADS)
+        .map(|at| signed(&key(1), at as u64 + 1, &addrs(at % 50..at % 50 + 2)))
+        .collect();
+    let (records, turn) = (&records, &std::sync::Barrier::new(THREADS));
+    let (taken, wrong) = (
+        &std::sync::atomic::AtomicUsize::new(0),
+        &std::sync::Mutex::new(None),
+    );
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            scope.spawn(move || {
+                for run in 0..runs {
+                    // Another thread has the newest in each run.
+                    let at = run * THREADS + (thread + run) % THREADS;
+                    turn.wait();
+                    let consumed = peers.consume_record(&records[at], HOUR);
+                    let accepted = consumed.is_ok_and(Consumed::is_accepted);
+                    taken.fetch_add(usize::from(accepted), std::sync::atomic::Ordering::Relaxed);
+                    turn.wait();
+                    let last = run * THREADS + THREADS - 1;
+                    let expected = addrs(last % 50..last % 50 + 2);
+                    let found = (
+                        crate::support::sorted(peers, peer(1)),
+                        peers.record(peer(1)).ok().flatten(),
+                    );
+                    if found.0 != expected || found.1.as_deref() != Some(&records[last][..]) {
+                        // A panic here would leave the others at the barrier for ever.
+                        *wrong.lock().expect("nobody panics") = Some((run, found));
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(*wrong.lock().expect("nobody panicked"), None);
+    let taken = taken.load(std::sync::atomic::Ordering::Relaxed);
+    assert!((runs..=runs * THREADS).contains(&taken), "{taken}");
 }
 
 #[test]

@@ -75,7 +75,8 @@ enum Note {
 /// them, what was acknowledged is there, and two peers that changed together did so.
 #[test]
 fn after_any_legal_crash_a_change_of_many_books_is_whole_or_absent() {
-    let mut tried = 0;
+    // States that a crash may leave, of which no two are the same, and the calls after which it came.
+    let (mut states, mut points) = (0, 0);
     for seed in seeds(2) {
         let report = Explorer::new().seed(seed).states(600).explore(
             |run| {
@@ -131,10 +132,15 @@ fn after_any_legal_crash_a_change_of_many_books_is_whole_or_absent() {
                 Ok(())
             },
         );
-        tried += 600;
-        report.assert_survived(300);
+        let report = report.assert_survived(600);
+        states += report.states;
+        points += report.points;
     }
-    assert!(tried >= 1_000);
+    let few = seeds(2).end < 2;
+    assert!(
+        few || states >= 1_000 && points > 50,
+        "{states} states after {points} calls"
+    );
 }
 
 /// The log is cut at every byte of a change, short and filled with zeros: the old state or the new one.

@@ -77,7 +77,8 @@ each_backend! {
         assert_eq!((report.addresses, report.peers), (3_000, 3_000));
         let batches = peers.stats().writes - before;
         assert_eq!(batches, report.slices);
-        assert!(report.slices >= 3_000 / 128 && report.slices <= 64 + 3_000 / 128, "{}", report.slices);
+        // At most 256 records each, fewer where two milliseconds are over before.
+        assert!(report.slices >= 3_000_u64.div_ceil(256), "{}", report.slices);
     }
 
     fn c7_of_a_peer_that_expired_nothing_stays_but_what_others_said(backend) {

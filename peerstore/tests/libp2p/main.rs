@@ -1,6 +1,9 @@
 //! The tests of libp2p's books: one binary, one module a subject. What a book means is tested by the same code
 //! on every datastore (`each_backend!`).
 
+#[path = "../checklist.rs"]
+mod checklist;
+
 mod address_rules;
 mod books;
 mod certified;
@@ -10,7 +13,11 @@ mod events;
 mod gc;
 mod go_suite;
 mod keys;
+mod linear;
 mod moving;
+mod slices;
 mod support;
 mod table;
 mod threads;
+mod told;
+mod versions;

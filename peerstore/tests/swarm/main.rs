@@ -1,6 +1,9 @@
 //! The peer store of a swarm, fed with the swarm's own events, beside `MemoryStore` where both must
 //! agree. The items are those of the store's checklist in the crate's docs.
 
+#[path = "../checklist.rs"]
+mod checklist;
+
 mod customs;
 mod dials;
 mod limits;

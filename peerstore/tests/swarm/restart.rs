@@ -153,8 +153,15 @@ fn a_signed_record_takes_the_place_of_an_older_one_and_a_forged_one_changes_noth
     let error = told(&forged, &mut store).expect_err("forged");
     assert_eq!(error.kind(), ErrorKind::InvalidRecord);
     assert!(SignedEnvelope::from_protobuf_encoding(&old).is_ok());
-    // Another peer's record says nothing of this one.
-    let _ = told(&record(&other, &[5]), &mut store);
+    // Another peer's record is no better, although its signature holds; nor is anything told beside it taken.
+    let others = record(&other, &[5]);
+    let news = Identified {
+        record: Some(&others),
+        agent_version: Some("forger/1"),
+        ..Identified::default()
+    };
+    let error = store.identified(&peer, &news).expect_err("another's");
+    assert_eq!(error.kind(), ErrorKind::InvalidRecord);
     found = known(&store, &peer);
     found.sort();
     assert_eq!(found, [addr(2), addr(3)]);
