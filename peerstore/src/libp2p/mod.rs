@@ -57,7 +57,7 @@
 //! | 25 | T25 the own peer | `address_rules::t25_the_own_peer_lasts` * |
 //! | 1-25 | go: AddAddress | `go_suite::add_address_single` *, `go_suite::add_address_idempotent_single` *, `go_suite::add_address_multiple` *, `go_suite::add_address_idempotent_multiple` *, `go_suite::add_address_with_a_later_expiration_extends_the_ttl` *, `go_suite::add_address_with_an_earlier_expiration_never_reduces_the_expiration` *, `go_suite::add_address_with_an_earlier_expiration_never_reduces_the_ttl` *, `go_suite::add_address_to_the_empty_peer_id` *, `go_suite::add_address_with_the_p2p_of_the_same_peer` *, `go_suite::add_address_with_the_p2p_of_another_peer` * |
 //! | 1-25 | go: the rest of the address book | `go_suite::clear` *, `go_suite::set_negative_ttl_clears` *, `go_suite::update_ttls_of_an_unknown_peer` *, `go_suite::update_ttls_to_zero_clears` *, `go_suite::update_ttls` *, `go_suite::nil_addrs_dont_break` *, `go_suite::addresses_expire` *, `go_suite::clear_with_iter` *, `go_suite::peers_with_addresses` *, `go_suite::basic_peerstore` * |
-//! | 26, 27 | refreshes that write nothing, and lose nothing at a close | `address_rules::identical_adds_write_nothing_within_the_slack_and_lose_nothing_at_a_close` *, `address_rules::identical_adds_grow_the_log_by_less_than_a_hundredth_of_what_each_would_write`, `address_rules::after_a_kill_an_address_expires_early_by_no_more_than_the_slack` |
+//! | 26, 27 | refreshes that write nothing, and lose nothing at a close | `address_rules::identical_adds_write_nothing_within_the_slack_and_lose_nothing_at_a_close` *, `growth::identical_adds_grow_the_log_by_less_than_a_hundredth_of_what_each_would_write`, `address_rules::after_a_kill_an_address_expires_early_by_no_more_than_the_slack` |
 //! | 28 | listing leaves out the expired | `address_rules::t2_what_has_expired_is_absent_for_every_operation_before_gc_and_after` * |
 //! | 29 | strangers | `address_rules::looking_for_strangers_makes_nothing` * |
 //! | 30 | copies | `address_rules::what_is_returned_is_a_copy` * |
@@ -156,7 +156,7 @@
 //! | 150 | lines of JSON | `moving::what_is_written_out_and_read_in_is_the_same` *, `moving::what_expired_on_the_way_is_left_out` *, `moving::merging_follows_the_rules_of_adding_and_replacing_takes_the_place` *, `moving::a_record_that_was_changed_in_the_file_is_not_taken`, `moving::lines_that_do_not_hold_are_counted_and_no_bytes_make_it_panic` |
 //! | 151 | plain lists | `moving::plain_addresses_go_out_and_in` |
 //! | 152 | from py | `moving::a_store_of_pys_is_read`, `moving::a_file_of_pys_sqlite_store_is_read` (feature `sqlite`) |
-//! | 153 | from go | `moving::a_dump_of_gos_store_is_read`, `moving::a_leveldb_directory_is_read_and_left_as_it_was` (feature `leveldb`), `moving::a_leveldb_that_does_not_hold_is_an_error` (feature `leveldb`) |
+//! | 153 | from go | `moving::a_dump_of_gos_store_is_read`, `leveldb::a_leveldb_directory_is_read_and_left_as_it_was` (feature `leveldb`), `leveldb::a_leveldb_that_does_not_hold_is_an_error` (feature `leveldb`) |
 //! | 154 | from js | `moving::a_dump_of_jss_store_is_read` |
 //! | 155 | from a store in memory | `moving::from_one_store_into_another_through_the_calls_alone` * |
 //! | 156 | chunks | `moving::a_thousand_peers_come_in_in_chunks_and_again_without_harm` |

@@ -3,13 +3,14 @@
 //! minutes are 600.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 use peercask_peerstore::libp2p::{MetadataValue, Options, Peer, PeerData, Peerstore, Ttl};
 
 use crate::support::{Backend, Place, addr, addrs, peer};
 
-const THREADS: usize = 8;
+const THREADS: u64 = 8;
 const PEERS: u8 = 3;
 
 /// One call: when it began and ended, by a counter that all threads share, and the number that it wrote or read.
@@ -93,78 +94,80 @@ fn check(mut calls: Vec<Call>) {
     }
 }
 
-fn stress(backend: Backend, cache_bytes: usize, rounds: u32, until: Option<Instant>) {
-    let options = Options::default()
-        .cache_bytes(cache_bytes)
-        .disconnect_grace(None);
-    let mut place = Place::with(backend, options);
-    let (time, over) = (&AtomicU64::new(0), &AtomicBool::new(false));
+/// Strangers come and expire until it is over, in the same shards.
+fn strangers(place: &Place, over: &AtomicBool) {
     let peers = place.peers();
+    for number in 0_u32.. {
+        if over.load(Ordering::Relaxed) {
+            return;
+        }
+        let stranger = Peer::from_bytes(&number.to_le_bytes()).expect("short");
+        let life = Ttl::from_millis(1);
+        peers
+            .add_addrs(stranger, &addrs(0..2), life)
+            .expect("added");
+        if number % 16 == 0 {
+            place.clock.advance(Duration::from_millis(2));
+            peers.gc().expect("removed");
+        }
+    }
+}
+
+/// The calls of one thread, of the peers that they were about.
+fn calls(
+    peers: &Peerstore,
+    seed: u64,
+    time: &AtomicU64,
+    goes_on: impl Fn(u32) -> bool,
+) -> Vec<(u8, Call)> {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut calls = Vec::new();
+    for round in 0_u32.. {
+        if !goes_on(round) {
+            break;
+        }
+        let (who, wrote) = (rng.u8(1..=PEERS), rng.u8(..3) == 0);
+        let began = time.fetch_add(1, Ordering::SeqCst);
+        let number = match wrote {
+            true => count_up(peers, peer(who)),
+            false => number_of(peers.get(peer(who)).expect("readable").as_ref()),
+        };
+        let ended = time.fetch_add(1, Ordering::SeqCst);
+        let call = Call {
+            began,
+            ended,
+            number,
+            wrote,
+        };
+        calls.push((who, call));
+    }
+    calls
+}
+
+fn stress(backend: Backend, cache_bytes: usize, rounds: u32, until: Option<Instant>) {
+    let options = Options::default().cache_bytes(cache_bytes);
+    let mut place = Place::with(backend, options.disconnect_grace(None));
+    let (time, over) = (&AtomicU64::new(0), &AtomicBool::new(false));
     let goes_on = move |round: u32| match until {
         Some(until) => Instant::now() < until,
         None => round < rounds,
     };
-    let calls: Vec<(u8, Call)> = std::thread::scope(|scope| {
-        let others = scope.spawn(|| {
-            // Strangers come and expire all the time, in the same shards.
-            for number in 0_u32.. {
-                if over.load(Ordering::Relaxed) {
-                    return;
-                }
-                let stranger = Peer::from_bytes(&number.to_le_bytes()).expect("short");
-                let life = Ttl::from_millis(1);
-                peers
-                    .add_addrs(stranger, &addrs(0..2), life)
-                    .expect("added");
-                if number % 16 == 0 {
-                    place.clock.advance(Duration::from_millis(2));
-                    peers.gc().expect("removed");
-                }
-            }
-        });
-        let workers: Vec<_> = (0..THREADS)
-            .map(|thread| {
-                scope.spawn(move || {
-                    let mut rng = fastrand::Rng::with_seed(thread as u64);
-                    let mut calls = Vec::new();
-                    for round in 0_u32.. {
-                        if !goes_on(round) {
-                            break;
-                        }
-                        let (who, wrote) = (rng.u8(1..=PEERS), rng.u8(..3) == 0);
-                        let began = time.fetch_add(1, Ordering::SeqCst);
-                        let number = match wrote {
-                            true => count_up(peers, peer(who)),
-                            false => number_of(peers.get(peer(who)).expect("readable").as_ref()),
-                        };
-                        let ended = time.fetch_add(1, Ordering::SeqCst);
-                        calls.push((
-                            who,
-                            Call {
-                                began,
-                                ended,
-                                number,
-                                wrote,
-                            },
-                        ));
-                    }
-                    calls
-                })
-            })
-            .collect();
-        let done: Vec<_> = workers
-            .into_iter()
-            .map(std::thread::ScopedJoinHandle::join)
-            .collect();
+    let done: Vec<(u8, Call)> = std::thread::scope(|scope| {
+        let (place, peers) = (&place, place.peers());
+        let others = scope.spawn(move || strangers(place, over));
+        let start = |seed| scope.spawn(move || calls(peers, seed, time, goes_on));
+        let workers: Vec<_> = (0..THREADS).map(start).collect();
+        let ended: Vec<_> = workers.into_iter().map(ScopedJoinHandle::join).collect();
         // Also when one failed: else the others go on for ever.
         over.store(true, Ordering::Relaxed);
         others.join().expect("joined");
-        done.into_iter()
-            .flat_map(|calls| calls.expect("no call failed"))
-            .collect()
+        let calls = ended
+            .into_iter()
+            .flat_map(|calls| calls.expect("no call failed"));
+        calls.collect()
     });
     for who in 1..=PEERS {
-        let of_peer = calls
+        let of_peer = done
             .iter()
             .filter(|(named, _)| *named == who)
             .map(|(_, call)| *call);

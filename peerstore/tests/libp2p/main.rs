@@ -12,7 +12,10 @@ mod durability;
 mod events;
 mod gc;
 mod go_suite;
+mod growth;
 mod keys;
+#[cfg(feature = "leveldb")]
+mod leveldb;
 mod linear;
 mod moving;
 mod slices;

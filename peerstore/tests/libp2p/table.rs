@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::checklist::named as named_in;
 
-const FILES: [(&str, &str); 15] = [
+const FILES: [(&str, &str); 17] = [
     ("address_rules", include_str!("address_rules.rs")),
     ("books", include_str!("books.rs")),
     ("certified", include_str!("certified.rs")),
@@ -13,7 +13,9 @@ const FILES: [(&str, &str); 15] = [
     ("events", include_str!("events.rs")),
     ("gc", include_str!("gc.rs")),
     ("go_suite", include_str!("go_suite.rs")),
+    ("growth", include_str!("growth.rs")),
     ("keys", include_str!("keys.rs")),
+    ("leveldb", include_str!("leveldb.rs")),
     ("linear", include_str!("linear.rs")),
     ("moving", include_str!("moving.rs")),
     ("slices", include_str!("slices.rs")),
