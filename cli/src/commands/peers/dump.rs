@@ -22,7 +22,7 @@ pub(super) enum Dump {
     #[cfg(feature = "sqlite")]
     Database(std::path::PathBuf),
     #[cfg(feature = "leveldb")]
-    LevelDb(peercask_peerstore::libp2p::LevelDbEntries),
+    LevelDb(Box<peercask_peerstore::libp2p::LevelDbEntries>),
 }
 
 impl Dump {
@@ -59,7 +59,9 @@ impl Dump {
 #[cfg(feature = "leveldb")]
 fn leveldb(path: &Path) -> Result<Dump, Failure> {
     let entries = peercask_peerstore::libp2p::LevelDbEntries::open(path);
-    entries.map(Dump::LevelDb).map_err(failure)
+    entries
+        .map(|entries| Dump::LevelDb(Box::new(entries)))
+        .map_err(failure)
 }
 
 #[cfg(not(feature = "leveldb"))]
