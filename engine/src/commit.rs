@@ -238,6 +238,9 @@ pub(crate) fn write(
     let bytes_max: u64 = ops.iter().map(Op::encoded_len_max).sum();
     let room = make_room(log, writer, clock, ops, bytes_max)?;
     let headers = encode(log, writer, clock, &room, &planned, 0);
+    if durability == Durability::Device {
+        writer.prepare_blocks(log);
+    }
     match durability {
         Durability::Buffered => writer.append_buffered(log, &headers)?,
         Durability::Kernel | Durability::Device => writer.append_written(log, &headers)?,
@@ -474,13 +477,12 @@ pub(crate) fn replace(
 ) {
     let log = with.log;
     loop {
-        let slots = log.table.load();
         if let Some(prior) = &prior {
             let old_seq = prior.header.map_or(0, |header| header.fields.seq);
             // Kept before it leaves the keydir, so that a snapshot finds it in one or the other.
             if with.past.wants(old_seq)
                 && !mutant::is_on(Mutant::SupersededNotKept)
-                && let Some(segment) = slots.get(prior.location.slot)
+                && let Some(segment) = log.table.load().get(prior.location.slot)
             {
                 let version = Version {
                     segment: segment.clone(),
@@ -496,7 +498,7 @@ pub(crate) fn replace(
                 location,
                 header: Some(header),
             }) = prior
-                && let Some(segment) = slots.get(location.slot)
+                && let Some(segment) = log.table.load().get(location.slot)
             {
                 let fields = &header.fields;
                 segment.note_dead(fields.keyspace, header.record_len(), fields.expiry);

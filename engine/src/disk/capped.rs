@@ -260,6 +260,11 @@ impl DiskFile for CappedFile {
         self.growing(len, || self.file.reserve_raw(len))
     }
 
+    // What is reserved is counted.
+    fn fill_reserved(&self, from: u64, to: u64) -> io::Result<u64> {
+        self.file.fill_reserved(from, to)
+    }
+
     fn sync_data_raw(&self) -> io::Result<()> {
         self.file.sync_data_raw()
     }

@@ -71,6 +71,13 @@ pub(crate) trait DiskFile: Send + Sync {
     /// Reserves blocks up to `len`, extending the file with zeros, so that writes there do not
     /// run out of space. `Unsupported` where the file system cannot.
     fn reserve_raw(&self, len: u64) -> io::Result<()>;
+    /// Writes zeros to a reserved stretch that was never written, and so reads as zeros already:
+    /// a later sync of what is put there then changes nothing but the data. Answers how many
+    /// bytes that took. What no reader and no crash can tell apart is not worth a call on a disk
+    /// that gains nothing by it.
+    fn fill_reserved(&self, _from: u64, _to: u64) -> io::Result<u64> {
+        Ok(0)
+    }
     /// Returns when all bytes written before, and the length, are on the device.
     fn sync_data_raw(&self) -> io::Result<()>;
     /// A read-only view of the first `len` bytes, which may lie beyond the end for now. `None`

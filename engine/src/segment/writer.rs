@@ -24,6 +24,17 @@ const RESERVE_STEP_MIN: u64 = 64 << 10;
 /// And at most this far, so that a small store stays small.
 const RESERVE_STEP_MAX: u64 = 4 << 20;
 
+/// A sync of a block's first bytes also changes the file's metadata, which costs the device a second
+/// flush; blocks filled with zeros before spare it. Appends of more bytes fill their blocks
+/// themselves: writing those twice would cost more than it spares.
+const SMALL_APPEND_MAX: u64 = 4 << 10;
+/// So many small durable appends in a row before any block is filled.
+const SMALL_APPENDS_MIN: u32 = 4;
+/// Zeros are written so far ahead: twice as far each time, up to the limit.
+const FILL_STEP_MIN: u64 = 16 << 10;
+const FILL_STEP_MAX: u64 = 256 << 10;
+const BLOCK_LEN: u64 = 4 << 10;
+
 /// One large value must not cost its size in memory for ever.
 const SCRATCH_LEN_MAX: usize = 1 << 20;
 
@@ -55,11 +66,22 @@ struct Active {
     capacity: u64,
     /// Up to where blocks are reserved.
     reserved: u64,
+    filling: Filling,
     summary: Summary,
     /// The last seq that is in the kernel.
     written_seq: u64,
     /// Something was appended since the last sync began.
     unsynced: bool,
+}
+
+/// How far blocks are filled with zeros.
+#[derive(Default)]
+struct Filling {
+    /// Up to where; 0 if nowhere.
+    end: u64,
+    step: u64,
+    /// Small durable appends since the last that was not.
+    small_appends: u32,
 }
 
 /// One sync, begun under the log lock, done without it.
@@ -163,7 +185,7 @@ impl Writer {
     /// the bytes held in memory.
     pub(crate) fn append_buffered(&mut self, log: &Base, headers: &[RecordHeader]) -> Result<()> {
         let active = self.active.as_mut().expect("room was made");
-        if active.segment.tail_len() + self.scratch.len() > log.buffer_bytes {
+        if active.tail_len() + wide(self.scratch.len()) > wide(log.buffer_bytes) {
             active.write_tail(log, self.last_seq)?;
         }
         active.segment.push_tail(&self.scratch);
@@ -194,6 +216,15 @@ impl Writer {
         }
         log.note_written(last_seq);
         Ok(())
+    }
+
+    /// The append that room was made for will be synced on its own: sees to it that few of these
+    /// syncs have to change more than data.
+    pub(crate) fn prepare_blocks(&mut self, log: &Base) {
+        let len = wide(self.scratch.len());
+        if let Some(active) = self.active.as_mut() {
+            active.prepare_blocks(log, len);
+        }
     }
 
     /// Hands bytes held in memory to the kernel.
@@ -365,6 +396,7 @@ impl Writer {
             end: wide(RECORDS_START),
             capacity,
             reserved: wide(RECORDS_START),
+            filling: Filling::default(),
             summary: Summary::empty(),
             written_seq: self.last_seq,
             unsynced: true,
@@ -418,6 +450,11 @@ impl Writer {
 }
 
 impl Active {
+    /// Bytes that are held in memory: what the kernel has not got of what was appended.
+    fn tail_len(&self) -> u64 {
+        self.end - self.segment.written()
+    }
+
     /// Reserves blocks for `max` bytes more, and some ahead unless space is short.
     fn reserve(&mut self, log: &Base, max: u64) -> Result<()> {
         let need = self.end + max;
@@ -473,6 +510,34 @@ impl Active {
                 cut.map_err(|_| Error::io("seal the segment", &self.segment.name, e))?;
                 Ok(self.end)
             }
+        }
+    }
+
+    /// Fills blocks ahead of small durable appends, as far as they are reserved.
+    fn prepare_blocks(&mut self, log: &Base, len: u64) {
+        let (need, filling) = (self.end + len, &mut self.filling);
+        if len > SMALL_APPEND_MAX || log.is_lean() {
+            *filling = Filling {
+                end: filling.end,
+                ..Filling::default()
+            };
+            return;
+        }
+        filling.small_appends = filling.small_appends.saturating_add(1);
+        if need <= filling.end || filling.small_appends < SMALL_APPENDS_MIN {
+            return;
+        }
+        // The block that the log ends in was written with the record before.
+        let from = self.end.next_multiple_of(BLOCK_LEN).max(filling.end);
+        filling.step = (filling.step * 2).clamp(FILL_STEP_MIN, FILL_STEP_MAX);
+        let to = (from + filling.step).min(self.reserved);
+        if self.reserved == u64::MAX || from >= to {
+            return;
+        }
+        // It is only ever a preparation: what is wrong with the file the append itself tells.
+        filling.end = to;
+        if let Ok(written) = self.file.fill_reserved(from, to) {
+            log.counters.written_bytes.add(written);
         }
     }
 
