@@ -39,14 +39,14 @@ impl Counters {
         let mine = self.appended.fetch_add(1, Ordering::AcqRel) + 1;
         let is_done = || self.synced.load(Ordering::Acquire) >= mine;
         while !is_done() {
-            let Some(turn) = gate.lead_or_wait(is_done, || 0) else {
+            let Some(turn) = gate.lead_or_wait(mine, is_done, || 0) else {
                 continue;
             };
             assert_eq!(self.leaders.fetch_add(1, Ordering::AcqRel), 0, "one leads");
             let covered = self.appended.load(Ordering::Acquire);
             self.leaders.fetch_sub(1, Ordering::AcqRel);
             self.synced.fetch_max(covered, Ordering::AcqRel);
-            drop(turn);
+            turn.end(covered);
         }
     }
 }

@@ -48,6 +48,7 @@ impl Parker {
 impl Wake for Parker {
     fn wake(self: Arc<Self>) {
         *self.rung.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.changed.notify_all();
+        // One thread sleeps here at most.
+        self.changed.notify_one();
     }
 }

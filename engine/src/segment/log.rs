@@ -89,12 +89,12 @@ impl Log {
     pub(crate) fn sync_until(&self, seq: u64) -> Result<()> {
         while self.synced_seq() < seq && !mutant::is_on(Mutant::AcknowledgedBeforeSync) {
             let done = || self.synced_seq() >= seq;
-            let Some(turn) = self.gate.lead_or_wait(done, || self.waiters.len()) else {
+            let Some(turn) = self.gate.lead_or_wait(seq, done, || self.waiters.len()) else {
                 continue;
             };
             self.check_healthy()?;
             let result = self.sync_turn();
-            drop(turn);
+            turn.end(self.synced_seq());
             self.wake_reached();
             // Bytes that others hold back in memory are no concern of one who is synced.
             if self.synced_seq() < seq {
@@ -120,7 +120,7 @@ impl Log {
         } else {
             Ok(())
         };
-        drop(turn);
+        turn.end(self.synced_seq());
         self.wake_reached();
         result
     }

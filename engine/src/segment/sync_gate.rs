@@ -1,65 +1,81 @@
 //! The hand-over of group commit: one thread leads and syncs for all who wait; when it is done
-//! they wake together, and the next of them whose write came too late leads the next group.
+//! it wakes those it served, and the first whose write came too late leads the next group.
 //! It knows neither the log nor what a sync is.
 
-use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::Wake as _;
 use std::time::Duration;
 
 use crate::clock::Stopwatch;
+use crate::parker::Parker;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The leader waits this part of the last sync's time for writers to come back, at most.
 const GATHER_PART: u32 = 8;
+
+/// In the place of a seq, of one who waits for a turn of its own: no record has it.
+const ASKS: u64 = u64::MAX;
 
 /// Lets one thread lead at a time.
 #[derive(Default)]
 pub(crate) struct SyncGate {
     /// Guards who leads and who waits; not held during a sync.
     state: Mutex<State>,
-    done: Condvar,
+    /// How many wait, for a leader who gathers: it does not take the lock from those who come.
+    gathered: AtomicUsize,
 }
 
 #[derive(Default)]
 struct State {
     leading: bool,
-    /// Threads that wait for the turn under way or the next.
-    waiting: usize,
+    /// Threads that sleep until the turn under way is over, or until it is theirs to lead the next.
+    /// Whoever is not in here and not done is on the way here, or leads.
+    waiting: VecDeque<Waiting>,
     /// Threads that wait for a turn of their own: the next is theirs, however fast a writer comes
     /// back.
     asking: usize,
-    /// How many threads the last turn served, and how long it took.
-    last_group: usize,
+    /// Who was there when the last turn ended: those it served, who are likely to come back, and
+    /// those who came too late for it.
+    expected: usize,
+    /// How long it took.
     last_turn: Duration,
+}
+
+struct Waiting {
+    seq: u64,
+    parker: Arc<Parker>,
 }
 
 /// The right to sync; given back when dropped.
 pub(crate) struct Turn<'a> {
     gate: &'a SyncGate,
     watch: Stopwatch,
-    group: usize,
+    /// Members that do not wait as threads: the leader, if it writes, and futures.
+    others: usize,
+    /// Up to where all are served; unknown when the turn failed.
+    reached: Option<u64>,
 }
 
 impl SyncGate {
-    /// The next turn, or `None` when a turn ended meanwhile and the caller should look again.
+    /// The next turn for one who waits for `seq`, or `None` when it is worth looking again.
     /// `is_done` is asked under the gate's lock; `futures` tells how many wait without a thread.
     pub(crate) fn lead_or_wait(
         &self,
+        seq: u64,
         is_done: impl Fn() -> bool,
         futures: impl Fn() -> usize,
     ) -> Option<Turn<'_>> {
-        let mut state = self.lock();
+        let state = self.lock();
         if is_done() {
             return None;
         }
         if !state.leading && state.asking == 0 {
-            state.leading = true;
-            return Some(self.begin(state, futures));
+            return Some(self.begin(state, || 1 + futures()));
         }
-        state.waiting += 1;
-        let mut state = self
-            .done
-            .wait(state)
-            .unwrap_or_else(PoisonError::into_inner);
-        state.waiting -= 1;
+        // Where nobody leads, one who asked is on the way to it.
+        self.wait(state, seq);
         None
     }
 
@@ -68,33 +84,49 @@ impl SyncGate {
         let mut state = self.lock();
         state.asking += 1;
         while state.leading {
-            let waited = self.done.wait(state);
-            state = waited.unwrap_or_else(PoisonError::into_inner);
+            self.wait(state, ASKS);
+            state = self.lock();
         }
         state.asking -= 1;
-        state.leading = true;
-        Turn {
-            gate: self,
-            watch: Stopwatch::start(),
-            group: 1,
-        }
+        self.begin(state, || 0)
+    }
+
+    fn wait(&self, mut state: MutexGuard<'_, State>, seq: u64) {
+        let parker = Parker::new();
+        state.waiting.push_back(Waiting {
+            seq,
+            parker: parker.clone(),
+        });
+        self.gathered.store(state.waiting.len(), Ordering::Release);
+        drop(state);
+        parker.park(None);
     }
 
     /// Waits a little for those whom the last turn served, who are likely to come back; never
-    /// when it served one alone.
-    fn begin<'a>(&'a self, state: MutexGuard<'a, State>, futures: impl Fn() -> usize) -> Turn<'a> {
-        let (expected, patience) = (state.last_group, state.last_turn / GATHER_PART);
-        let mut group = state.waiting + 1 + futures();
+    /// for one alone. Without it two halves of the writers would take turns for ever, each half
+    /// appending while the other is synced.
+    fn begin<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        others: impl Fn() -> usize,
+    ) -> Turn<'a> {
+        state.leading = true;
+        let (expected, patience) = (state.expected, state.last_turn / GATHER_PART);
+        let mut waiting = state.waiting.len();
         drop(state);
-        let gather = Stopwatch::start();
-        while group < expected && gather.elapsed() < patience {
+        let mut beside = others();
+        let mut watch = Stopwatch::start();
+        let gather = watch;
+        while waiting + beside < expected && gather.elapsed() < patience {
             crate::sync::thread::yield_now();
-            group = self.lock().waiting + 1 + futures();
+            (waiting, beside) = (self.gathered.load(Ordering::Acquire), others());
+            watch = Stopwatch::start();
         }
         Turn {
             gate: self,
-            watch: Stopwatch::start(),
-            group,
+            watch,
+            others: beside,
+            reached: None,
         }
     }
 
@@ -104,21 +136,42 @@ impl SyncGate {
     }
 }
 
+impl Turn<'_> {
+    /// Ends the turn: everybody up to `reached` is served.
+    pub(crate) fn end(mut self, reached: u64) {
+        self.reached = Some(reached);
+    }
+}
+
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let mut state = self.gate.lock();
         state.leading = false;
-        state.last_group = self.group;
+        state.expected = state.waiting.len() + self.others;
         state.last_turn = self.watch.elapsed();
+        let all = std::mem::take(&mut state.waiting);
+        let is_served = |waiting: &Waiting| self.reached.is_none_or(|seq| waiting.seq <= seq);
+        let (mut woken, mut late): (VecDeque<Waiting>, VecDeque<Waiting>) =
+            all.into_iter().partition(is_served);
+        // One who asked for it has the next turn, else one of those who came too late leads it, or looks
+        // whether somebody does. It is woken last: the served are back all the sooner.
+        let asks = late.iter().position(|waiting| waiting.seq == ASKS);
+        woken.extend(late.remove(asks.unwrap_or(0)));
+        state.waiting = late;
+        self.gate
+            .gathered
+            .store(state.waiting.len(), Ordering::Release);
         drop(state);
-        self.gate.done.notify_all();
+        for waiting in woken {
+            waiting.parker.wake();
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sync::atomic::{AtomicU64, Ordering};
+    use crate::sync::atomic::AtomicU64;
 
     /// A writer that comes back at once, as one alone does, would else win against the thread that
     /// has to be woken first, again and again.
@@ -129,7 +182,7 @@ mod tests {
         let begun = |who| turns.lock().expect("no panic").push(who);
         crate::sync::thread::scope(|scope| {
             for _ in 0..50 {
-                let turn = gate.lead_or_wait(|| false, || 0).expect("it is free");
+                let turn = gate.lead_or_wait(1, || false, || 0).expect("it is free");
                 begun("writer");
                 let asks = scope.spawn(|| {
                     let _turn = gate.lead();
@@ -138,8 +191,8 @@ mod tests {
                 while gate.lock().asking == 0 {
                     crate::sync::thread::yield_now();
                 }
-                drop(turn);
-                while gate.lead_or_wait(|| false, || 0).is_none() {}
+                turn.end(1);
+                while gate.lead_or_wait(2, || false, || 0).is_none() {}
                 begun("writer");
                 asks.join().expect("joined");
             }
@@ -164,7 +217,7 @@ mod tests {
                         let mine = asked.fetch_add(1, Ordering::SeqCst) + 1;
                         let is_done = || served.load(Ordering::SeqCst) >= mine;
                         while !is_done() {
-                            let Some(_turn) = gate.lead_or_wait(is_done, || 0) else {
+                            let Some(turn) = gate.lead_or_wait(mine, is_done, || 0) else {
                                 continue;
                             };
                             assert_eq!(leaders.fetch_add(1, Ordering::SeqCst), 0);
@@ -172,7 +225,12 @@ mod tests {
                             crate::sync::thread::yield_now();
                             served.fetch_max(target, Ordering::SeqCst);
                             leaders.fetch_sub(1, Ordering::SeqCst);
-                            turns.fetch_add(1, Ordering::SeqCst);
+                            if turns.fetch_add(1, Ordering::SeqCst).is_multiple_of(3) {
+                                // As a turn that fails: all look for themselves.
+                                drop(turn);
+                            } else {
+                                turn.end(target);
+                            }
                         }
                     }
                 });
