@@ -2,9 +2,10 @@
 //! picks by, so picking comes to an end by itself.
 //!
 //! A dead byte in a segment that changes little is worth more than one in a segment that is still
-//! dying: the first will not come back by waiting, the second will bring others along. So gain
-//! counts times the age of the data, against the cost of reading the segment and writing what
-//! lives. What expires soon is left to fall by itself.
+//! dying: the first will not come back by waiting, the second will bring others along. How fast a
+//! segment dies shows in what of it died since its file was written, whether by a writer or a
+//! merge. So gain counts times that time, against what would have to be written again: the order
+//! of greatest decline of the cost still to come. What expires soon is left to fall by itself.
 
 use crate::sync::atomic::Ordering;
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use crate::segment::base::Base;
 use crate::segment::data_file::Segment;
 use crate::segment::format::NEVER;
 use crate::segment::header::{SegmentKind, Summary};
+use crate::segment::location::SegmentId;
 
 /// A merge that gains less than this share of its input is not worth its writes.
 const GAIN_MIN: f64 = 0.05;
@@ -35,7 +37,7 @@ struct Candidate {
     /// Dead, or expired as far as can be told.
     gain: u64,
     tombstones: u64,
-    /// How many writes ago its records were written, in the middle.
+    /// How many writes ago its file was complete.
     age: u64,
     /// Most of its time is over: soon it can be dropped unread.
     falling: bool,
@@ -53,7 +55,7 @@ impl Candidate {
             // Nothing to write: never a reason to wait.
             return f64::INFINITY;
         }
-        gain * self.age as f64 / (2.0 - gain)
+        gain * self.age as f64 / (1.0 - gain)
     }
 }
 
@@ -66,14 +68,14 @@ fn is_falling(summary: &Summary, created_ms: u64, now_ms: u64) -> bool {
 fn candidates(base: &Base, now_ms: u64) -> Vec<Candidate> {
     let settled = |segment: &&Arc<Segment>| segment.is_settled() && !is_damaged(segment);
     let table = base.table.load();
-    let newest = |segment: &Arc<Segment>| segment.sealed().map(|sealed| sealed.summary.max_seq);
-    let newest = table.iter().filter_map(newest).max().unwrap_or(0);
+    let made = made_at(&base.table.by_id());
+    let newest = base.written_seq();
     table
         .iter()
         .filter(settled)
         .map(|segment| {
             let summary = segment.sealed().map(|sealed| sealed.summary);
-            let middle = summary.map_or(newest, |s| s.min_seq / 2 + s.max_seq / 2);
+            let made = made.get(&segment.header.id).copied().unwrap_or(newest);
             let created_ms = segment.header.created_ms;
             let falling = summary.is_some_and(|s| is_falling(&s, created_ms, now_ms));
             let bytes = segment.record_bytes();
@@ -86,11 +88,32 @@ fn candidates(base: &Base, now_ms: u64) -> Vec<Candidate> {
                 bytes,
                 gain: dead + expired,
                 tombstones,
-                age: newest.saturating_sub(middle).max(1),
+                age: newest.saturating_sub(made).max(1),
                 falling,
             }
         })
         .collect()
+}
+
+/// About the last seq when each segment's file was complete. Of a merge that ran before the store
+/// was opened no more is known than that it came after all segments with smaller ids.
+fn made_at(by_id: &[Arc<Segment>]) -> BTreeMap<SegmentId, u64> {
+    let mut before = 0;
+    let mut made = BTreeMap::new();
+    for segment in by_id {
+        let base_seq = segment.header.base_seq;
+        let last_seq = segment.sealed().map(|sealed| sealed.summary.max_seq);
+        let last_seq = last_seq.unwrap_or(base_seq);
+        before = before.max(last_seq);
+        let known = segment.made_at.load(Ordering::Acquire);
+        let at = match segment.header.kind {
+            SegmentKind::User => last_seq,
+            SegmentKind::Merged if known > 0 => known,
+            SegmentKind::Merged => before,
+        };
+        made.insert(segment.header.id, at);
+    }
+    made
 }
 
 /// Segments in which every put has expired and so has all that their records cover.

@@ -181,6 +181,7 @@ fn open_output(merger: &Merger<'_>, output: &Output) -> Result<Arc<Segment>> {
         })
     })?;
     segment.hinted.store(output.hinted, Ordering::Release);
+    segment.made_at.store(log.written_seq(), Ordering::Release);
     segment
         .tombstones_tried
         .store(log.counters.reclaims.get(), Ordering::Release);

@@ -49,6 +49,8 @@ pub(crate) struct Segment {
     pub(crate) damaged: AtomicBool,
     /// Some record may expire; else counting needs to read none.
     pub(crate) may_expire: AtomicBool,
+    /// The last seq when a merge had written it; 0 if that is not known.
+    pub(crate) made_at: AtomicU64,
     /// A merge may retire tombstones here if the log lost dead puts since this count.
     pub(crate) tombstones_tried: AtomicU64,
     /// Guards what is live here.
@@ -177,6 +179,7 @@ impl Segment {
             hint: OnceLock::new(),
             damaged: AtomicBool::new(false),
             may_expire: AtomicBool::new(expires && sealed.is_some()),
+            made_at: AtomicU64::new(0),
             tombstones_tried: AtomicU64::new(0),
             live: Mutex::new(Counted::default()),
             totals: OnceLock::new(),
