@@ -84,6 +84,22 @@ pub struct Details {
     /// Bytes a key that the counting allocator saw at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steady_bytes_per_key: Option<f64>,
+    /// Bytes a key that the store says of its own indexes, in the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub own_bytes_per_key: Option<f64>,
+    /// Bytes that each key took beyond the first quarter of them, as the counting allocator saw.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub each_key_bytes: Option<f64>,
+    /// Bytes that are there whatever the keys: what that leaves of the bytes at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fixed_bytes: Option<f64>,
+    /// The highest of any moment from the 20,000th key on, divided by the keys of that moment,
+    /// without those that are always there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub each_key_bytes_most: Option<f64>,
+    /// Bytes of the store's files without its keydir images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub without_images_bytes: Option<u64>,
     /// Resident memory that is not a mapped file, a key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rss_anon_bytes_per_key: Option<f64>,

@@ -46,17 +46,34 @@ pub struct PerKey {
     before: u64,
     keys: u64,
     highest: f64,
+    /// Of each look: the keys of the look before, and the highest so far.
+    looks: Vec<(u64, u64)>,
+}
+
+/// More looks than any run has: the list must not grow while memory is measured.
+const LOOKS_MAX: usize = 4_096;
+
+impl Default for PerKey {
+    fn default() -> PerKey {
+        PerKey::new()
+    }
 }
 
 impl PerKey {
-    /// Begins with `keys` keys there; `before` was allocated when there were none.
+    /// Made before anything is measured: what it takes is not to be counted.
     #[must_use]
-    pub fn from(before: u64, keys: u64) -> PerKey {
+    pub fn new() -> PerKey {
         PerKey {
-            before,
-            keys,
+            before: 0,
+            keys: 0,
             highest: 0.0,
+            looks: Vec::with_capacity(LOOKS_MAX),
         }
+    }
+
+    /// Begins without a key; `before` is allocated now.
+    pub fn begin(&mut self, before: u64) {
+        self.before = before;
     }
 
     /// There are `keys` now.
@@ -64,10 +81,20 @@ impl PerKey {
         if let Some(highest) = highest()
             && self.keys > 0
         {
-            let held = highest.saturating_sub(self.before) as f64;
-            self.highest = self.highest.max(held / self.keys as f64);
+            let held = highest.saturating_sub(self.before);
+            self.highest = self.highest.max(held as f64 / self.keys as f64);
+            if self.looks.len() < LOOKS_MAX {
+                self.looks.push((self.keys, held));
+            }
         }
         self.keys = keys;
+    }
+
+    /// The highest so far of what does not stay the same whatever the keys.
+    #[must_use]
+    pub fn highest_beyond(&self, fixed: f64) -> Option<f64> {
+        let beyond = |(keys, held): &(u64, u64)| (*held as f64 - fixed) / *keys as f64;
+        self.looks.iter().map(beyond).max_by(f64::total_cmp)
     }
 
     /// The highest so far; none if nothing counts.

@@ -245,7 +245,7 @@ impl Backend for Log {
     fn counters(&self) -> Counters {
         Counters {
             syncs: Some(self.tail().syncs),
-            live_bytes: None,
+            ..Counters::default()
         }
     }
 }

@@ -172,6 +172,8 @@ pub struct Counters {
     pub syncs: Option<u64>,
     /// Bytes of live records, framing included.
     pub live_bytes: Option<u64>,
+    /// Bytes of its indexes.
+    pub index_bytes: Option<u64>,
 }
 
 /// What a workload asks of an open beyond the defaults.

@@ -140,6 +140,7 @@ impl Backend for Ours {
         Counters {
             syncs: Some(stats.syncs),
             live_bytes: Some(stats.live_bytes - stats.expired_bytes.min(stats.live_bytes)),
+            index_bytes: Some(stats.index_bytes),
         }
     }
 }

@@ -16,6 +16,9 @@ const LOOKS: u64 = 64;
 const KEYS_MIN: u64 = 20_000;
 /// Puts that fill the store's buffers once, before the first key counts.
 const WARM: u64 = 10_000;
+/// What is there after this part of the keys tells, with what is there in the end, how much each
+/// key took and how much does not grow with them.
+const FIRST_PART: u64 = 4;
 
 /// With all that the store does in the background: making hints and images takes memory for a while,
 /// by the size of a segment and not of the store.
@@ -51,8 +54,11 @@ fn run(context: &Context<'_>, alone: bool) -> Outcome<Vec<Line>> {
     }
     let mut puts = Measured::empty()?;
     let mut nap_line = context.line_of("floor-idle", context.workload);
+    let mut per_key = PerKey::new();
     let (usage, held) = (Usage::now(), memory::held().unwrap_or(0));
-    let mut per_key = PerKey::from(held, 0);
+    per_key.begin(held);
+    let first_part = load.n / FIRST_PART;
+    let mut held_first = held;
     let ((), naps) = measure::beside_idle(|| {
         let start = std::time::Instant::now();
         let (mut last, mut next_look) = (start, KEYS_MIN.min(load.n / 2).max(1));
@@ -63,6 +69,9 @@ fn run(context: &Context<'_>, alone: bool) -> Outcome<Vec<Line>> {
             let now = std::time::Instant::now();
             puts.record(now - last);
             last = now;
+            if i + 1 == first_part {
+                held_first = memory::held().unwrap_or(0);
+            }
             if i == next_look {
                 per_key.look(i);
                 next_look += (i / LOOKS).max(1);
@@ -80,8 +89,18 @@ fn run(context: &Context<'_>, alone: bool) -> Outcome<Vec<Line>> {
     // Of a store whose caches are its own, the allocator's count says little of its index.
     if context.entry.kind != crate::backend::Kind::Rival {
         line.index_bytes_per_key = per_key.highest();
-        line.details.steady_bytes_per_key =
-            memory::held().map(|now| now.saturating_sub(held) as f64 / load.n as f64);
+        let end = memory::held().map(|now| now.saturating_sub(held) as f64);
+        line.details.steady_bytes_per_key = end.map(|end| end / load.n as f64);
+        let own = store.counters().index_bytes;
+        line.details.own_bytes_per_key = own.map(|own| own as f64 / load.n as f64);
+        if let Some(end) = end.filter(|_| first_part > 0) {
+            let first = held_first.saturating_sub(held) as f64;
+            let each = (end - first) / (load.n - first_part) as f64;
+            let fixed = end - each * load.n as f64;
+            line.details.each_key_bytes = Some(each);
+            line.details.fixed_bytes = Some(fixed);
+            line.details.each_key_bytes_most = per_key.highest_beyond(fixed);
+        }
     }
     nap_line = nap_line.latencies(&naps);
     nap_line.threads = 1;

@@ -28,6 +28,11 @@ const TURNS: u64 = 5;
 /// Lengths of key and value together whose framing the goals name.
 const FRAMED: [usize; 2] = [100, 1_024 - 32];
 
+/// What the names of keydir images begin with, and that of the space kept for a full disk, of which
+/// nothing is written.
+const IMAGES: &str = "keydir-";
+const RESERVE: &str = "RESERVE";
+
 #[derive(Clone, Copy)]
 enum Kind {
     Uniform,
@@ -73,12 +78,26 @@ pub(super) fn framing(context: &Context<'_>) -> Outcome<Vec<Line>> {
         let mut line = whole.line().timed(&measured);
         line.user_bytes = Some(load.n * load.pair_len());
         line.write_bytes = usage.written();
-        line.disk_bytes = Some(crate::process::disk_bytes(
-            &whole.dir(&format!("framing-{value_len}"))?,
-        ));
+        let dir = whole.dir(&format!("framing-{value_len}"))?;
+        line.disk_bytes = Some(crate::process::disk_bytes(&dir));
+        line.details.without_images_bytes = Some(without_images(&dir)?);
         lines.push(line);
     }
     Ok(lines)
+}
+
+/// Bytes of segments, hints and the manifest: nothing was merged, so each was written once. What was
+/// written beyond them is images.
+fn without_images(dir: &std::path::Path) -> Outcome<u64> {
+    let mut sum = 0;
+    for file in std::fs::read_dir(dir)? {
+        let file = file?;
+        let name = file.file_name();
+        if !name.to_string_lossy().starts_with(IMAGES) && name != RESERVE {
+            sum += file.metadata()?.len();
+        }
+    }
+    Ok(sum)
 }
 
 /// The key of write number `i`, and its life.
