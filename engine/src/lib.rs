@@ -328,6 +328,7 @@ pub mod micro;
 mod models;
 mod mutant;
 mod options;
+mod parallel;
 mod parker;
 mod past;
 mod prefix;

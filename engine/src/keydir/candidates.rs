@@ -17,8 +17,12 @@ impl Candidates {
         }
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Location> + '_ {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Location> + Clone + '_ {
         self.first.into_iter().chain(self.more.iter().copied())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.is_none()
     }
 
     pub(crate) fn contains(&self, location: Location) -> bool {

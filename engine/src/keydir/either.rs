@@ -7,7 +7,7 @@ use std::ops::Bound;
 
 use super::candidates::Candidates;
 use super::hash::{HashKeydir, Rehash};
-use super::image::{SlotMap, load_ordered, save_ordered};
+use super::image::{SlotMap, ordered_entries, save_ordered};
 use super::ordered::OrderedKeydir;
 use crate::options::IndexKind;
 use crate::segment::location::Location;
@@ -106,10 +106,12 @@ impl Keydir {
 
     /// Fills an empty keydir from the bodies of all its blocks. False if they are not what a
     /// keydir of this kind gave: then it is to be thrown away.
-    pub(crate) fn load(&self, bodies: &[&[u8]], slots: &SlotMap) -> bool {
+    pub(crate) fn load(&self, bodies: &[&[u8]], slots: &SlotMap, threads: usize) -> bool {
         let loaded = match self {
-            Keydir::Hash(keydir) => keydir.load(bodies, slots),
-            Keydir::Ordered(keydir) => load_ordered(keydir, bodies, slots),
+            Keydir::Hash(keydir) => keydir.load(bodies, slots, threads),
+            Keydir::Ordered(keydir) => {
+                ordered_entries(bodies, slots).map(|entries| keydir.fill(&entries, threads))
+            }
         };
         loaded.is_some()
     }

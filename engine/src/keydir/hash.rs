@@ -14,6 +14,7 @@ use arc_swap::ArcSwapOption;
 use super::candidates::Candidates;
 use super::image::SlotMap;
 use super::page::{Change, Entry, Page, Shape, Tag};
+use crate::parallel::in_parallel;
 use crate::segment::location::Location;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -27,6 +28,9 @@ const PAGE_ENTRIES: u64 = if cfg!(all(test, feature = "loom")) {
 };
 /// Chunk `n` holds the cells of pages from 2^(n-1) on, chunk 0 the first: cells never move.
 const CHUNKS: usize = 40;
+
+/// Pages of an image that one thread takes at a time.
+const LOADED_AT_ONCE: usize = 16;
 
 /// Reads the record at a location and hashes its key; `None` if that cannot be read.
 pub(crate) type Rehash<'a> = &'a dyn Fn(Location) -> Option<u128>;
@@ -202,8 +206,11 @@ impl HashKeydir {
 
     /// The entries of the page by the next bit of their hashes.
     fn halves(&self, page: &Page, rehash: Rehash<'_>) -> Option<[Vec<Entry>; 2]> {
-        let mut halves = [Vec::new(), Vec::new()];
-        for (tag, location) in page.entries() {
+        let entries = page.entries();
+        // About as many go as stay; hashes are even.
+        let some = entries.len() / 2 + entries.len() / 8;
+        let mut halves = [Vec::with_capacity(some), Vec::with_capacity(some)];
+        for (tag, location) in entries {
             let (bit, tag) = match tag.split() {
                 Some(split) => split,
                 None => {
@@ -285,13 +292,18 @@ impl HashKeydir {
     }
 
     /// As `Keydir::load`: `None` if the bodies are not those of all pages in order.
-    pub(super) fn load(&self, bodies: &[&[u8]], slots: &SlotMap) -> Option<()> {
+    pub(super) fn load(&self, bodies: &[&[u8]], slots: &SlotMap, threads: usize) -> Option<()> {
         let pages = bodies.len() as u64;
         if pages == 0 {
             return None;
         }
-        for (index, body) in (0..pages).zip(bodies) {
-            let (page, count) = Page::load(body, slots)?;
+        let parts: Vec<_> = bodies.chunks(LOADED_AT_ONCE).collect();
+        let loaded = in_parallel(&parts, threads, |part| {
+            let pages = part.iter().map(|body| Page::load(body, slots));
+            pages.collect::<Option<Vec<_>>>()
+        });
+        let loaded: Vec<_> = loaded.into_iter().collect::<Option<_>>()?;
+        for (index, (page, count)) in (0..pages).zip(loaded.into_iter().flatten()) {
             if page.index != index || page.depth != depth_of(index, pages) {
                 return None;
             }

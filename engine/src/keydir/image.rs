@@ -98,13 +98,13 @@ pub(super) fn save_ordered<E>(
     }
 }
 
-/// As `Keydir::load`: `None` if the bodies are not what `save_ordered` gave.
-pub(super) fn load_ordered(
-    keydir: &OrderedKeydir,
-    bodies: &[&[u8]],
+/// The entries of all blocks of an ordered keydir, in the order of their keys; `None` if the bodies
+/// are not what `Keydir::save` gave.
+pub(crate) fn ordered_entries<'a>(
+    bodies: &[&'a [u8]],
     slots: &SlotMap,
-) -> Option<()> {
-    let mut entries: Vec<(Box<[u8]>, Location)> = Vec::new();
+) -> Option<Vec<(&'a [u8], Location)>> {
+    let mut entries: Vec<(&[u8], Location)> = Vec::with_capacity(bodies.len() * BLOCK_ENTRIES);
     let mut last: Option<&[u8]> = None;
     for body in bodies {
         let mut cursor = Cursor::new(body);
@@ -120,10 +120,9 @@ pub(super) fn load_ordered(
             }
             last = Some(key);
             if let Translated::To(location) = slots.translate(location)? {
-                entries.push((key.into(), location));
+                entries.push((key, location));
             }
         }
     }
-    keydir.fill(entries);
-    Some(())
+    Some(entries)
 }

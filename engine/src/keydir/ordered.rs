@@ -14,6 +14,7 @@ use arc_swap::ArcSwap;
 use super::candidates::Candidates;
 use super::leaf::{Found, Leaf};
 use super::packed::{Packed, Parts, whole};
+use crate::parallel::in_parallel;
 use crate::segment::location::Location;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard, PoisonError};
@@ -22,6 +23,8 @@ use crate::sync::{Mutex, MutexGuard, PoisonError};
 const NODES_MAX: usize = 256;
 /// Leaves are filled so far while the store opens: with some room before the next split.
 const FILL_LEN: usize = 80;
+/// So many leaves are one thread's work at a time then.
+const FILL_LEAVES: usize = 64;
 
 /// Where a node stands; branches that were copied share the places of their leaves.
 type Place<T> = Arc<ArcSwap<T>>;
@@ -165,24 +168,29 @@ impl OrderedKeydir {
         true
     }
 
-    /// Fills an empty keydir at once, while the store opens.
-    pub(crate) fn fill(&self, mut entries: Vec<(Box<[u8]>, Location)>) {
-        entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    /// Fills an empty keydir at once, while the store opens, with entries in the order of their
+    /// keys, each key once.
+    pub(crate) fn fill(&self, entries: &[(&[u8], Location)], threads: usize) {
         let _turn = self.lock();
-        let mut leaves = Vec::new();
-        for part in entries.chunks(FILL_LEN) {
-            let part: Vec<Found<'_>> = part
-                .iter()
-                .map(|(key, at)| ((&[][..], &**key), *at))
-                .collect();
-            leaves.extend(Leaf::split_of(&part, false));
-        }
-        let len = entries.len() as u64;
-        drop(entries);
-        let bytes: usize = leaves.iter().map(Leaf::bytes).sum();
+        let parts: Vec<_> = entries.chunks(FILL_LEN * FILL_LEAVES).collect();
+        // Leaves are many and small: those of one part are made by one thread.
+        let leaves = in_parallel(&parts, threads, |part| {
+            let leaves = part.chunks(FILL_LEN).flat_map(|entries| {
+                let entries: Vec<Found<'_>> = entries
+                    .iter()
+                    .map(|(key, at)| ((&[][..], *key), *at))
+                    .collect();
+                Leaf::split_of(&entries, false)
+            });
+            leaves
+                .map(|leaf| (start_of(&leaf), leaf.bytes(), new_place(leaf)))
+                .collect::<Vec<_>>()
+        });
+        let bytes: usize = leaves.iter().flatten().map(|(_, bytes, _)| bytes).sum();
         let nodes: Vec<_> = leaves
             .into_iter()
-            .map(|leaf| (start_of(&leaf), new_place(leaf)))
+            .flatten()
+            .map(|(start, _, place)| (start, place))
             .collect();
         let branches: Vec<Branch> = nodes
             .chunks(NODES_MAX * 3 / 4)
@@ -209,7 +217,7 @@ impl OrderedKeydir {
         let root = Row::of(&nodes);
         self.bytes
             .store((bytes + root.bytes()) as u64, Ordering::Relaxed);
-        self.len.store(len, Ordering::Relaxed);
+        self.len.store(entries.len() as u64, Ordering::Relaxed);
         self.root.store(Arc::new(root));
     }
 

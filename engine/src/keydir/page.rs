@@ -268,14 +268,21 @@ impl Page {
     }
 
     pub(super) fn entries(&self) -> Vec<Entry> {
-        let in_buckets = self.buckets.iter().flat_map(|bucket| bucket.0.iter());
-        in_buckets
-            .chain(self.stash.iter())
+        // One allocation, with room for the entry that the page is made anew for.
+        let mut entries =
+            Vec::with_capacity(self.buckets.len() * BUCKET_LEN + self.stash.len() + 1);
+        let mut take = |slot: &AtomicU64| {
             // Pairs with the writer's release: what the location names was written before.
-            .map(|slot| slot.load(Ordering::Acquire))
-            .filter(|word| *word != 0)
-            .map(|word| (self.shape.tag(word), self.shape.location(word)))
-            .collect()
+            let word = slot.load(Ordering::Acquire);
+            if word != 0 {
+                entries.push((self.shape.tag(word), self.shape.location(word)));
+            }
+        };
+        for bucket in &self.buckets {
+            bucket.0.iter().for_each(&mut take);
+        }
+        self.stash.iter().for_each(take);
+        entries
     }
 
     /// Calls `each` with every word that may be the key's, until it answers true.
@@ -380,34 +387,20 @@ impl Page {
         let mut used = 0;
         // Entries whose new place is too large for this page's words.
         let mut wide = Vec::new();
-        let in_buckets = self.buckets.iter().flat_map(|bucket| bucket.0.iter());
-        let mut slots_in = in_buckets.map(|slot| (slot, false));
-        let mut stashed = self.stash.iter().map(|slot| (slot, true));
-        while let Some((slot, is_stash)) = slots_in.next().or_else(|| stashed.next()) {
-            let word = cursor.u64()?;
-            if word == 0 {
-                continue;
+        for slot in self.buckets.iter().flat_map(|bucket| &bucket.0) {
+            if let Some(word) = self.load_word(cursor.u64()?, slots, &mut used, &mut wide)? {
+                slot.store(word, Ordering::Relaxed);
             }
-            let tag = self.shape.tag(word);
-            if tag.0 >> PLACE_BITS == 0 {
-                return None;
+        }
+        for slot in &self.stash {
+            if let Some(word) = self.load_word(cursor.u64()?, slots, &mut used, &mut wide)? {
+                if let (Some(filter), bit) = self.filter_bit(word) {
+                    filter.fetch_or(bit, Ordering::Relaxed);
+                }
+                slot.store(word, Ordering::Relaxed);
             }
-            let Translated::To(location) = slots.translate(self.shape.location(word))? else {
-                continue;
-            };
-            used += 1;
-            if !self.shape.fits(location) {
-                wide.push((tag, location));
-                continue;
-            }
-            let word = self.shape.word(tag, location);
-            if is_stash && let (Some(filter), bit) = self.filter_bit(word) {
-                filter.fetch_or(bit, Ordering::Release);
-            }
-            slot.store(word, Ordering::Release);
         }
         if wide.is_empty() {
-            drop((slots_in, stashed));
             return Some((self, used));
         }
         let most = |part: fn(&Location) -> u32| wide.iter().map(|(_, at)| part(at)).max();
@@ -418,6 +411,33 @@ impl Page {
         wide.extend(self.entries());
         let shape = Shape::for_up_to(slot, offset);
         Some((Page::of(self.index, self.depth, shape, &wide), used))
+    }
+
+    /// The word to put where `word` stood, if any; `None` for what `save` cannot have given.
+    #[inline]
+    fn load_word(
+        &self,
+        word: u64,
+        slots: &SlotMap,
+        used: &mut usize,
+        wide: &mut Vec<Entry>,
+    ) -> Option<Option<u64>> {
+        if word == 0 {
+            return Some(None);
+        }
+        let tag = self.shape.tag(word);
+        if tag.0 >> PLACE_BITS == 0 {
+            return None;
+        }
+        let Translated::To(location) = slots.translate(self.shape.location(word))? else {
+            return Some(None);
+        };
+        *used += 1;
+        if !self.shape.fits(location) {
+            wide.push((tag, location));
+            return Some(None);
+        }
+        Some(Some(self.shape.word(tag, location)))
     }
 
     // ---- changing, by the one who holds the page's turn

@@ -6,10 +6,11 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
-use super::load::{HintBytes, in_parallel};
+use super::load::HintBytes;
 use crate::keydir::either::Keydir;
 use crate::keydir::space::{Space, Spaces};
 use crate::mutant::{self, Mutant};
+use crate::parallel::{self, in_parallel};
 use crate::segment::data_file::Segment;
 use crate::segment::hint_file::{Hint, HintRow};
 use crate::segment::live::Live;
@@ -32,9 +33,10 @@ struct Cursor<'a> {
 
 /// What one range of one keyspace gave.
 #[derive(Default)]
-struct Filled {
+struct Filled<'a> {
     live: BTreeMap<usize, Live>,
-    ordered: Vec<(Box<[u8]>, Location)>,
+    /// Keys as they stand in the hints.
+    ordered: Vec<(&'a [u8], Location)>,
     /// In the order of their hashes.
     hashed: Vec<(u128, Location)>,
 }
@@ -83,8 +85,32 @@ fn keydir(space: &Space, segments: &[Loaded], threads: usize) {
         ordered.append(&mut filled.ordered);
     }
     if let Keydir::Ordered(keydir) = &space.keydir {
-        keydir.fill(ordered);
+        keydir.fill(&by_key(ordered, threads), threads);
     }
+}
+
+/// In the order of the keys. What two keys differ in is looked for beside them first: the keys
+/// themselves lie all over the hints.
+fn by_key(entries: Vec<(&[u8], Location)>, threads: usize) -> Vec<(&[u8], Location)> {
+    let shared = match entries.split_first() {
+        Some(((first, _), rest)) => rest.iter().fold(first.len(), |shared, (key, _)| {
+            let alike = first.iter().zip(*key).take(shared);
+            alike.take_while(|(a, b)| a == b).count()
+        }),
+        None => 0,
+    };
+    let head = |key: &[u8]| {
+        let mut head = [0; 8];
+        let rest = key.get(shared..).unwrap_or_default();
+        head.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+        u64::from_be_bytes(head)
+    };
+    let mut keyed: Vec<(u64, &[u8], Location)> = entries
+        .into_iter()
+        .map(|(key, at)| (head(key), key, at))
+        .collect();
+    parallel::sort(&mut keyed, threads, &|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
+    keyed.into_iter().map(|(_, key, at)| (key, at)).collect()
 }
 
 /// The first hash of range `range` of `ranges`.
@@ -92,7 +118,7 @@ fn range_start(range: usize, ranges: usize) -> u128 {
     (u128::MAX / ranges as u128).wrapping_mul(range as u128)
 }
 
-fn one_range(space: &Space, segments: &[Loaded], range: usize, ranges: usize) -> Filled {
+fn one_range<'a>(space: &Space, segments: &'a [Loaded], range: usize, ranges: usize) -> Filled<'a> {
     let mut cursors = cursors(space.id(), segments, range, ranges);
     let mut heap: BinaryHeap<Reverse<(u128, u64, usize)>> = BinaryHeap::new();
     for (i, cursor) in cursors.iter_mut().enumerate() {
@@ -160,12 +186,12 @@ fn push_next(heap: &mut BinaryHeap<Reverse<(u128, u64, usize)>>, cursor: &Cursor
 }
 
 /// The winner of one hash gets its entry, if it is a put.
-fn settle(
+fn settle<'a>(
     space: &Space,
     segments: &[Loaded],
-    cursors: &[Cursor<'_>],
+    cursors: &[Cursor<'a>],
     best: Option<(HintRow, usize, usize)>,
-    filled: &mut Filled,
+    filled: &mut Filled<'a>,
 ) {
     let Some((row, i, at)) = best.filter(|(row, ..)| row.kind == RecordKind::Put) else {
         return;
@@ -182,7 +208,7 @@ fn settle(
         Keydir::Hash(_) => filled.hashed.push((row.hash, location)),
         Keydir::Ordered(_) => {
             if let Some(key) = cursor.hint.key(cursor.section, at) {
-                filled.ordered.push((key.into(), location));
+                filled.ordered.push((key, location));
             }
         }
     }

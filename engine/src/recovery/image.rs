@@ -2,31 +2,38 @@
 //! records that it does not cover are looked at. One that does not fit is left alone or removed,
 //! told in the report, and the store opens by its hints.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::sync::atomic::Ordering;
 
 use super::files::{Listing, Source};
-use super::load::{HintBytes, Opened, in_parallel};
+use super::load::{HintBytes, Opened};
 use super::{fill, load};
 use crate::disk::bytes::FileBytes;
 use crate::disk::{Disk, How};
 use crate::error::{Error, Result};
-use crate::keydir::image::SlotMap;
+use crate::keydir::either::Keydir;
+use crate::keydir::hash::HashKeydir;
+use crate::keydir::image::{SlotMap, ordered_entries};
 use crate::keydir::space::{Space, Spaces};
 use crate::mutant::{self, Mutant};
+use crate::parallel::{self, in_parallel};
 use crate::report::{Cost, Damage, RecoveryReport};
 use crate::segment::data_file::Segment;
 use crate::segment::hint_file::{Hint, HintRow};
 use crate::segment::image_file::{self, Image, ImageSegment};
 use crate::segment::key_hash::secret_id;
 use crate::segment::live::Live;
-use crate::segment::location::{Location, SegmentId};
+use crate::segment::location::{KeyspaceId, Location, SegmentId};
 use crate::segment::manifest::Manifest;
 use crate::segment::names::{self, ImageCopy};
 use crate::segment::record::{RecordHeader, RecordKind};
 use crate::segment::table::Table;
+
+/// Rows that one thread brings into a hash keydir at a time.
+const SETTLED_AT_ONCE: usize = 8_192;
 
 /// An image that fits the store as far as manifest and listing tell.
 pub(super) struct Usable {
@@ -57,7 +64,7 @@ pub(super) fn choose(
             found.push(image);
         }
     }
-    found.sort_by_key(|usable| std::cmp::Reverse(usable.image.generation));
+    found.sort_by_key(|usable| Reverse(usable.image.generation));
     for usable in found {
         report.image_generation = report.image_generation.max(usable.image.generation);
         match misfit(&usable.image, manifest, sources) {
@@ -220,15 +227,17 @@ impl Usable {
         segments: &[Opened],
         report: &mut RecoveryReport,
     ) -> bool {
-        let filled = self.fill_from_blocks(filling, spaces, segments);
-        if let Err(why) = filled {
-            report.images_ignored.push(format!("{}: {why}", self.name));
-            let what = format!("the keydir image is not used: {why}");
-            // The hints say the same.
-            let damage = Damage::at(self.name, 0, 0, what).costing(Cost::Nothing);
-            report.damage.push(damage);
-            return false;
-        }
+        let ordered = match self.fill_from_blocks(filling, spaces, segments) {
+            Ok(ordered) => ordered,
+            Err(why) => {
+                report.images_ignored.push(format!("{}: {why}", self.name));
+                let what = format!("the keydir image is not used: {why}");
+                // The hints say the same.
+                let damage = Damage::at(self.name, 0, 0, what).costing(Cost::Nothing);
+                report.damage.push(damage);
+                return false;
+            }
+        };
         for (segment, _) in segments {
             if let Some(known) = self.segment(segment.header.id) {
                 let mut live = known.live.clone();
@@ -236,22 +245,33 @@ impl Usable {
                 segment.add_all_live(&live);
             }
         }
+        let mut ordered: BTreeMap<KeyspaceId, Entries<'_>> = ordered
+            .into_iter()
+            .map(|(space, entries)| (space.id(), entries))
+            .collect();
         for space in spaces.all() {
-            if mutant::is_on(Mutant::ImageTailForgotten) {
-                break;
+            let rows = self.fresh_rows(&space, segments, filling.threads);
+            match &space.keydir {
+                Keydir::Ordered(keydir) => {
+                    let entries = ordered.remove(&space.id()).unwrap_or_default();
+                    let entries = with_rows(&space, entries, rows, filling);
+                    keydir.fill(&entries, filling.threads);
+                }
+                Keydir::Hash(keydir) => settle_all(&space, keydir, &rows, filling),
             }
-            self.replay(&space, segments, filling.table);
         }
         report.image_used = true;
         true
     }
 
+    /// Fills the hash keydirs; answers what the ordered ones are to be filled with.
     fn fill_from_blocks(
         &self,
         filling: &Filling<'_>,
         spaces: &Spaces,
         segments: &[Opened],
-    ) -> std::result::Result<(), &'static str> {
+    ) -> std::result::Result<Vec<(Arc<Space>, Entries<'_>)>, &'static str> {
+        const NOT_SAVED_SO: &str = "a block is not what a keydir is saved as";
         if self.image.last_seq > filling.last_seq {
             return Err("it is younger than the log");
         }
@@ -271,8 +291,8 @@ impl Usable {
             }
             work.push((space, blocks));
         }
-        let threads = filling.threads;
-        for (space, blocks) in &work {
+        let (threads, mut ordered) = (filling.threads, Vec::new());
+        for (space, blocks) in work {
             let parts: Vec<_> = blocks
                 .chunks(blocks.len().div_ceil(threads.max(1)).max(1))
                 .collect();
@@ -285,11 +305,14 @@ impl Usable {
             let bodies = bodies
                 .ok_or("the checksum of a block does not hold")?
                 .concat();
-            if !space.keydir.load(&bodies, &slots) {
-                return Err("a block is not what a keydir is saved as");
+            if space.is_ordered() {
+                let entries = ordered_entries(&bodies, &slots).ok_or(NOT_SAVED_SO)?;
+                ordered.push((space, entries));
+            } else if !space.keydir.load(&bodies, &slots, threads) {
+                return Err(NOT_SAVED_SO);
             }
         }
-        Ok(())
+        Ok(ordered)
     }
 
     /// Where the slots of the image are now; `None` if a segment ends before what was covered.
@@ -311,10 +334,17 @@ impl Usable {
         Some(slots)
     }
 
-    /// Brings what the image does not cover into one keyspace: of each hash the row with the
-    /// highest seq, against what the image has.
-    fn replay(&self, space: &Space, segments: &[Opened], table: &Table) {
+    /// What the image does not cover of one keyspace: of each hash the row with the highest seq.
+    fn fresh_rows<'a>(
+        &self,
+        space: &Space,
+        segments: &'a [Opened],
+        threads: usize,
+    ) -> Vec<Row<'a>> {
         let mut rows: Vec<Row<'_>> = Vec::new();
+        if mutant::is_on(Mutant::ImageTailForgotten) {
+            return rows;
+        }
         for (segment, hint) in segments {
             let Some(hint) = hint else { continue };
             let covered = self.covered(segment.header.id).unwrap_or(0);
@@ -335,12 +365,44 @@ impl Usable {
             }
             segment.add_all_live(&tombstones);
         }
-        rows.sort_unstable_by_key(|row| (row.row.hash, std::cmp::Reverse(row.row.seq)));
+        let order = |row: &Row<'_>| (row.row.hash, Reverse(row.row.seq));
+        parallel::sort(&mut rows, threads, &|a, b| order(a).cmp(&order(b)));
         rows.dedup_by_key(|row| row.row.hash);
-        for row in rows {
-            settle(space, &row, table);
-        }
+        rows
     }
+}
+
+/// Entries of an ordered keydir, in the order of their keys.
+type Entries<'a> = Vec<(&'a [u8], Location)>;
+
+/// The entries of an image with what it does not cover brought in. Both are gone through in the
+/// order of the keys: one by one each of the rows would copy a leaf.
+fn with_rows<'a>(
+    space: &Space,
+    entries: Entries<'a>,
+    mut rows: Vec<Row<'a>>,
+    filling: &Filling<'_>,
+) -> Entries<'a> {
+    if rows.is_empty() {
+        return entries;
+    }
+    parallel::sort(&mut rows, filling.threads, &|a, b| a.key.cmp(b.key));
+    let mut all = Vec::with_capacity(entries.len() + rows.len());
+    let mut entries = entries.into_iter().peekable();
+    for new in &rows {
+        while let Some(entry) = entries.next_if(|(key, _)| *key < new.key) {
+            all.push(entry);
+        }
+        let old = entries.next_if(|(key, _)| *key == new.key);
+        let places = old.map(|(_, place)| place);
+        let stands = match Verdict::of(space, new, places.into_iter(), filling.table) {
+            Verdict::Known | Verdict::Older => places,
+            Verdict::Newer(_) => new.is_put().then_some(new.location()),
+        };
+        all.extend(stands.map(|place| (new.key, place)));
+    }
+    all.extend(entries);
+    all
 }
 
 /// A record that the image may not know.
@@ -350,66 +412,129 @@ struct Row<'a> {
     segment: &'a Arc<Segment>,
 }
 
-/// The newest record of a key that the image does not cover takes the place of what the image has.
-fn settle(space: &Space, new: &Row<'_>, table: &Table) {
-    let row = &new.row;
-    let location = Location {
-        slot: new.segment.slot,
-        offset: row.offset,
-    };
-    let slots = table.load();
-    let count = || {
-        new.segment.add_live(space.id(), row.len, row.expiry);
-    };
-    let is_put = row.kind == RecordKind::Put;
-    let candidates = space.keydir.candidates(row.hash, new.key);
-    if candidates.contains(location) {
-        // Written while the image was: it has it already.
-        if is_put {
-            count();
+impl Row<'_> {
+    fn location(&self) -> Location {
+        Location {
+            slot: self.segment.slot,
+            offset: self.row.offset,
         }
-        return;
     }
-    let look = |place: Location| -> Option<Option<RecordHeader>> {
-        let segment = slots.get(place.slot)?;
-        let same = |header: &RecordHeader, key: &[u8]| {
-            (header.fields.keyspace == space.id() && space.hash(key) == row.hash).then_some(*header)
+
+    fn is_put(&self) -> bool {
+        self.row.kind == RecordKind::Put
+    }
+}
+
+/// What a row is beside the entries that the image has for its key.
+enum Verdict {
+    /// Written while the image was: it has it already.
+    Known,
+    /// The image has a newer version.
+    Older,
+    /// It takes the place of this one, if any.
+    Newer(Option<Location>),
+}
+
+impl Verdict {
+    /// Decides, and counts what is live and dead by it.
+    fn of(
+        space: &Space,
+        new: &Row<'_>,
+        candidates: impl Iterator<Item = Location> + Clone,
+        table: &Table,
+    ) -> Verdict {
+        let row = &new.row;
+        let slots = table.load();
+        let count = || {
+            if new.is_put() {
+                new.segment.add_live(space.id(), row.len, row.expiry);
+            }
         };
-        segment.look(u64::from(place.offset), same).ok()
-    };
-    let mut prior = None;
-    for place in candidates.iter() {
-        match look(place) {
-            Some(None) => {}
-            Some(Some(header)) => prior = Some((place, Some(header))),
-            // As for a write: what cannot be read is taken for this key's.
-            None => prior = prior.or(Some((place, None))),
+        if candidates.clone().any(|place| place == new.location()) {
+            count();
+            return Verdict::Known;
         }
-    }
-    if let Some((_, Some(header))) = prior
-        && header.fields.seq > row.seq
-    {
-        return;
-    }
-    let old = prior.map(|(place, _)| place);
-    if old.is_none() && !is_put {
-        return;
-    }
-    space
-        .keydir
-        .change(row.hash, new.key, old, is_put.then_some(location));
-    if let Some((place, Some(header))) = prior
-        && let Some(segment) = slots.get(place.slot)
-    {
-        let fields = &header.fields;
-        segment.note_dead(fields.keyspace, header.record_len(), fields.expiry);
-    }
-    if is_put {
+        let look = |place: Location| -> Option<Option<RecordHeader>> {
+            let segment = slots.get(place.slot)?;
+            let same = |header: &RecordHeader, key: &[u8]| {
+                (header.fields.keyspace == space.id() && space.hash(key) == row.hash)
+                    .then_some(*header)
+            };
+            segment.look(u64::from(place.offset), same).ok()
+        };
+        let mut prior = None;
+        for place in candidates {
+            match look(place) {
+                Some(None) => {}
+                Some(Some(header)) => prior = Some((place, Some(header))),
+                // As for a write: what cannot be read is taken for this key's.
+                None => prior = prior.or(Some((place, None))),
+            }
+        }
+        if let Some((_, Some(header))) = prior
+            && header.fields.seq > row.seq
+        {
+            return Verdict::Older;
+        }
+        if let Some((place, Some(header))) = prior
+            && let Some(segment) = slots.get(place.slot)
+        {
+            let fields = &header.fields;
+            segment.note_dead(fields.keyspace, header.record_len(), fields.expiry);
+        }
         count();
+        Verdict::Newer(prior.map(|(place, _)| place))
     }
+}
+
+/// Brings what the image does not cover into a hash keydir. Most of it is new to the image: that is
+/// put in page by page.
+fn settle_all(space: &Space, keydir: &HashKeydir, rows: &[Row<'_>], filling: &Filling<'_>) {
+    let table = filling.table;
+    // By rising hash: no two parts have a key in common, and few a page.
+    let parts: Vec<_> = rows.chunks(SETTLED_AT_ONCE).collect();
+    in_parallel(&parts, filling.threads, |part| {
+        let mut new = Vec::with_capacity(part.len());
+        let mut live: BTreeMap<SegmentId, (&Arc<Segment>, Live)> = BTreeMap::new();
+        for row in *part {
+            if !row.is_put() || !keydir.candidates(row.row.hash).is_empty() {
+                settle(space, row, table);
+                continue;
+            }
+            new.push((row.row.hash, row.location()));
+            let header = &row.segment.header;
+            let counted = live.entry(header.id);
+            let (_, counted) = counted.or_insert_with(|| (row.segment, Live::default()));
+            let (len, expiry) = (row.row.len, row.row.expiry);
+            counted.add(space.id(), len, expiry, header.created_ms);
+        }
+        for (segment, live) in live.into_values() {
+            segment.add_all_live(&live);
+        }
+        keydir.fill(&new);
+    });
+    tend(space, table);
+}
+
+/// Splits the pages that grew, lest the first write has to.
+fn tend(space: &Space, table: &Table) {
+    let slots = table.load();
     space.keydir.tend(&|place| {
         let segment = slots.get(place.slot)?;
         let hash = |_: &RecordHeader, key: &[u8]| space.hash(key);
         segment.look(u64::from(place.offset), hash).ok()
     });
+}
+
+/// The newest record of a key that the image does not cover takes the place of what the image has.
+fn settle(space: &Space, new: &Row<'_>, table: &Table) {
+    let candidates = space.keydir.candidates(new.row.hash, new.key);
+    let Verdict::Newer(old) = Verdict::of(space, new, candidates.iter(), table) else {
+        return;
+    };
+    if old.is_none() && !new.is_put() {
+        return;
+    }
+    let place = new.is_put().then_some(new.location());
+    space.keydir.change(new.row.hash, new.key, old, place);
 }

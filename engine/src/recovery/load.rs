@@ -1,8 +1,7 @@
 //! What each segment holds, several at a time: the hint file where it is valid, a scan where not.
 //! A segment that was not sealed is scanned with its values, for the decision where the log ends.
 
-use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use crate::sync::{Mutex, PoisonError};
+use crate::sync::atomic::{AtomicU64, Ordering};
 use std::io::ErrorKind;
 use std::sync::Arc;
 
@@ -11,6 +10,7 @@ use crate::disk::bytes::FileBytes;
 use crate::disk::{Disk, DiskFile, How, read_full_at};
 use crate::error::{Error, Result};
 use crate::options::Options;
+use crate::parallel::in_parallel;
 use crate::report::Progress;
 use crate::report::{Cost, Damage, RecoveryReport};
 use crate::segment::data_file::{Parts, Sealed, Segment};
@@ -188,36 +188,6 @@ fn cost(disk: &dyn Disk, source: &Source) -> u64 {
     let id = source.header.id;
     let hint = source.has_hint.then(|| len(&names::hint(id))).flatten();
     hint.or_else(|| len(&names::segment(id))).unwrap_or(0)
-}
-
-/// The answers to all items, in their order; with one thread in the caller's own.
-pub(super) fn in_parallel<T: Sync, R: Send>(
-    items: &[T],
-    threads: usize,
-    work: impl Fn(&T) -> R + Sync,
-) -> Vec<R> {
-    if threads.min(items.len()) <= 1 {
-        return items.iter().map(work).collect();
-    }
-    let next = AtomicUsize::new(0);
-    let done = Mutex::new(Vec::with_capacity(items.len()));
-    crate::sync::thread::scope(|scope| {
-        for _ in 0..threads.min(items.len()) {
-            scope.spawn(|| {
-                loop {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(item) = items.get(at) else { break };
-                    let answer = work(item);
-                    done.lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .push((at, answer));
-                }
-            });
-        }
-    });
-    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    done.sort_by_key(|(at, _)| *at);
-    done.into_iter().map(|(_, answer)| answer).collect()
 }
 
 /// One of them; with `only_reads` its file is not even synced.

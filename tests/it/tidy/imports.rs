@@ -106,6 +106,7 @@ const STAIRS: &[(&str, &[&str])] = &[
             "clock.rs",
             "worker.rs",
             "parker.rs",
+            "parallel.rs",
             "histogram.rs",
             "metrics.rs",
             "mutant.rs",

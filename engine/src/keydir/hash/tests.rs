@@ -73,7 +73,7 @@ fn a_loaded_keydir_keeps_far_places_when_near_ones_come() {
     let mut slots = SlotMap::new();
     slots.set(0, Some((0, 1 << 27)));
     let loaded = HashKeydir::new();
-    loaded.load(&bodies, &slots).expect("as it was saved");
+    loaded.load(&bodies, &slots, 2).expect("as it was saved");
     for i in 3_000..9_000 {
         let near = Location { slot: 1, offset: i };
         assert!(loaded.change(hash(i), None, Some(near)));

@@ -127,7 +127,11 @@ fn memory_goes_with_the_keys() {
 #[test]
 fn a_filled_keydir_is_as_one_grown() {
     let keydir = OrderedKeydir::new();
-    keydir.fill((0..40_000).map(|i| (key(i).into(), at(i))).collect());
+    let keys: Vec<_> = (0..40_000).map(|i| (key(i), at(i))).collect();
+    let mut entries: Vec<(&[u8], Location)> =
+        keys.iter().map(|(key, at)| (&key[..], *at)).collect();
+    entries.sort_unstable_by_key(|(key, _)| *key);
+    keydir.fill(&entries, 2);
     (40_000..50_000).for_each(|i| assert!(keydir.change(&key(i), None, Some(at(i)))));
     let mut sorted: Vec<_> = (0..50_000).map(|i| (Box::from(key(i)), at(i))).collect();
     sorted.sort();
