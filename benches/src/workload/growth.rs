@@ -88,22 +88,34 @@ fn run(context: &Context<'_>, alone: bool) -> Outcome<Vec<Line>> {
     (line.rss_bytes_per_key, line.details.rss_anon_bytes_per_key) = (rss, anon);
     // Of a store whose caches are its own, the allocator's count says little of its index.
     if context.entry.kind != crate::backend::Kind::Rival {
-        line.index_bytes_per_key = per_key.highest();
-        let end = memory::held().map(|now| now.saturating_sub(held) as f64);
-        line.details.steady_bytes_per_key = end.map(|end| end / load.n as f64);
-        let own = store.counters().index_bytes;
-        line.details.own_bytes_per_key = own.map(|own| own as f64 / load.n as f64);
-        if let Some(end) = end.filter(|_| first_part > 0) {
-            let first = held_first.saturating_sub(held) as f64;
-            let each = (end - first) / (load.n - first_part) as f64;
-            let fixed = end - each * load.n as f64;
-            line.details.each_key_bytes = Some(each);
-            line.details.fixed_bytes = Some(fixed);
-            line.details.each_key_bytes_most = per_key.highest_beyond(fixed);
-        }
+        line.details.own_bytes_per_key = store
+            .counters()
+            .index_bytes
+            .map(|own| own as f64 / load.n as f64);
+        add_memory(&mut line, &per_key, (held, held_first));
     }
     nap_line = nap_line.latencies(&naps);
     nap_line.threads = 1;
     store.close()?;
     Ok(vec![line, nap_line])
+}
+
+/// What the allocator saw: of all keys together, and what each took beyond the first part of them.
+/// `held` was there before the first key, and after that part.
+fn add_memory(line: &mut Line, per_key: &PerKey, (before, first): (u64, u64)) {
+    let (n, first_part) = (line.n, line.n / FIRST_PART);
+    line.index_bytes_per_key = per_key.highest();
+    let Some(end) = memory::held().map(|now| now.saturating_sub(before) as f64) else {
+        return;
+    };
+    line.details.steady_bytes_per_key = Some(end / n as f64);
+    if first_part == 0 {
+        return;
+    }
+    let first = first.saturating_sub(before) as f64;
+    let each = (end - first) / (n - first_part) as f64;
+    let fixed = end - each * n as f64;
+    line.details.each_key_bytes = Some(each);
+    line.details.fixed_bytes = Some(fixed);
+    line.details.each_key_bytes_most = per_key.highest_beyond(fixed);
 }
