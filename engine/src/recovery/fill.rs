@@ -103,7 +103,7 @@ fn by_key(entries: Vec<(&[u8], Location)>, threads: usize) -> Vec<(&[u8], Locati
         let mut head = [0; 8];
         let rest = key.get(shared..).unwrap_or_default();
         head.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-        u64::from_be_bytes(head)
+        u64::from_le_bytes(head).swap_bytes()
     };
     let mut keyed: Vec<(u64, &[u8], Location)> = entries
         .into_iter()
