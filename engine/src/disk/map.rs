@@ -9,10 +9,6 @@ use memmap2::{MmapOptions, MmapRaw};
 /// A read-only view of a file's bytes.
 pub(crate) enum Map {
     /// Mapped from the page cache. The file may grow underneath, up to the map's length.
-    #[cfg_attr(
-        not(all(unix, target_pointer_width = "64")),
-        expect(dead_code, reason = "files are read by position here, see disk/os.rs")
-    )]
     Mapped(MmapRaw),
     /// What a simulated disk shows instead of mapping.
     #[cfg(any(test, feature = "sim"))]
@@ -22,7 +18,7 @@ pub(crate) enum Map {
 impl Map {
     /// Maps the first `len` bytes of `file`, which may still be shorter.
     #[cfg_attr(
-        not(all(unix, target_pointer_width = "64")),
+        not(any(test, all(unix, target_pointer_width = "64"))),
         expect(dead_code, reason = "files are read by position here, see disk/os.rs")
     )]
     pub(crate) fn of_file(file: &std::fs::File, len: u64) -> io::Result<Map> {
