@@ -117,9 +117,10 @@ options! {
     /// The longest time that an acknowledged change stays off the device. Default: 1 s. `None`:
     /// until [`Peerstore::sync`](super::Peerstore::sync) or close.
     sync_interval: Option<Duration> = Some(Duration::from_secs(1));
-    /// Memory for decoded addresses, in bytes. Default: 16 MiB. With
-    /// 0 every read decodes, and 4 MiB are kept for refreshes that are not written yet.
-    cache_bytes: usize = 16 << 20;
+    /// Memory for decoded addresses, in bytes. Default: 0, every read decodes; a cache that does not
+    /// hold all peers that are read, at about a KiB each, costs more than it saves. Beside it 4 MiB
+    /// are kept for refreshes that are not written yet.
+    cache_bytes: usize = 0;
     /// How far a stored expiry may lag behind the real one, so that hearing of the same addresses
     /// again writes nothing: at least this, or a tenth of the address's ttl if that is longer.
     /// Default: 30 s. After a crash an address may expire early by as much. Zero writes each time.

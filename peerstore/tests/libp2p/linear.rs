@@ -192,7 +192,7 @@ fn eight_threads_see_each_peer_as_if_one_call_came_after_the_other() {
     let kinds = [
         (Backend::Peercask, 16 << 20),
         (Backend::Peercask, 1_024),
-        (Backend::Cacheless, 0),
+        (Backend::Peercask, 0),
         (Backend::Memory, 0),
     ];
     for (backend, cache_bytes) in kinds {

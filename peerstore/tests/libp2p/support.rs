@@ -20,8 +20,8 @@ pub(crate) enum Backend {
     Memory,
     #[cfg(feature = "sqlite")]
     Sqlite,
-    /// Peercask, with no memory for decoded addresses.
-    Cacheless,
+    /// Peercask, with memory for decoded addresses.
+    Cached,
 }
 
 /// A peer store in a directory of its own, on a clock that stands still, without threads.
@@ -46,7 +46,7 @@ impl Place {
             peers: None,
             backend,
             options: match backend {
-                Backend::Cacheless => options.cache_bytes(0),
+                Backend::Cached => options.cache_bytes(16 << 20),
                 _ => options,
             },
             clock,
@@ -114,8 +114,8 @@ macro_rules! each_backend {
         mod on_peercask {
             $(#[test] fn $name() { super::$name($crate::support::Backend::Peercask) })+
         }
-        mod without_cache {
-            $(#[test] fn $name() { super::$name($crate::support::Backend::Cacheless) })+
+        mod with_cache {
+            $(#[test] fn $name() { super::$name($crate::support::Backend::Cached) })+
         }
         mod in_memory {
             $(#[test] fn $name() { super::$name($crate::support::Backend::Memory) })+

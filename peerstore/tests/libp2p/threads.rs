@@ -46,7 +46,7 @@ fn no_write_of_many_threads_is_lost_whatever_the_cache() {
 
 #[test]
 fn a_peer_that_is_read_as_a_whole_is_never_mixed() {
-    for backend in [Backend::Peercask, Backend::Cacheless, Backend::Memory] {
+    for backend in [Backend::Peercask, Backend::Cached, Backend::Memory] {
         let place = Place::new(backend);
         let peers = place.peers();
         tell(peers, peer(1), 1).expect("told");
@@ -162,7 +162,7 @@ fn compare(peers: &Peerstore, model: &mut std::collections::BTreeMap<u8, Known>,
 fn random_changes(seed: u64) {
     {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let backend = [Backend::Peercask, Backend::Cacheless][rng.usize(..2)];
+        let backend = [Backend::Peercask, Backend::Cached][rng.usize(..2)];
         let mut place = Place::with(backend, Options::default().addresses_max(0));
         let mut model = std::collections::BTreeMap::<u8, Known>::new();
         for step in 0..400 {
