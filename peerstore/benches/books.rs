@@ -415,7 +415,7 @@ fn system_ms() -> u64 {
 }
 
 /// Removes all that expired while another thread reads.
-fn removal(peers: &Peerstore, read_one: impl Fn(u32) + Send, idle: Duration) {
+fn removal(peers: &Peerstore, read_one: impl Fn(u32) + Sync, idle: Duration) {
     let running = AtomicBool::new(true);
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| {
