@@ -30,6 +30,7 @@ pub mod program;
 pub mod report;
 pub mod runner;
 pub mod table;
+pub mod trial;
 pub mod workload;
 
 /// What went wrong, in words.

@@ -60,10 +60,13 @@ pub(crate) enum Mutant {
     ImageTailForgotten,
     /// A keydir image gets its name before it is synced.
     ImageNotSynced,
+    /// A page of the hash keydir that is made anew after an open by image does not know how far the
+    /// places in it lie, and cuts them off.
+    ImagePlacesCutOff,
 }
 
 #[cfg(test)]
-pub(crate) const ALL: [Mutant; 28] = [
+pub(crate) const ALL: [Mutant; 29] = [
     Mutant::SegmentSyncSkipped,
     Mutant::DirectorySyncSkipped,
     Mutant::OlderSegmentsNotSynced,
@@ -92,6 +95,7 @@ pub(crate) const ALL: [Mutant; 28] = [
     Mutant::ExpiredNotKept,
     Mutant::ImageTailForgotten,
     Mutant::ImageNotSynced,
+    Mutant::ImagePlacesCutOff,
 ];
 
 /// Whether `mutant` is on in this thread.

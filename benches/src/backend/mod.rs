@@ -150,6 +150,11 @@ pub trait Backend: Send + Sync {
         Ok(())
     }
 
+    /// Of how much damage the store told when it opened, by an interface of its own.
+    fn told_of_damage(&self) -> u64 {
+        0
+    }
+
     /// What the store counts of itself.
     fn counters(&self) -> Counters {
         Counters::default()

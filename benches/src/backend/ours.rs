@@ -135,6 +135,11 @@ impl Backend for Ours {
         Ok(())
     }
 
+    fn told_of_damage(&self) -> u64 {
+        let recovery = self.store.recovery();
+        crate::wide(recovery.damage.len() + recovery.cut.len())
+    }
+
     fn counters(&self) -> Counters {
         let stats = self.store.stats();
         Counters {

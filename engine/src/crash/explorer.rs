@@ -153,7 +153,9 @@ impl<'a> Explorer<'a> {
         self
     }
 
-    /// What the medium writes whole, in bytes. Default: 512; 1 tears at every byte.
+    /// What the medium writes whole, in bytes. Default: 512; 1 tears at every byte. A store counts on
+    /// sectors of 512 bytes that are whole or torn at one place: with smaller ones the header of a segment
+    /// just begun may be told as damage. They are for files of a program's own, and for single records.
     #[must_use]
     pub fn sector_len(mut self, bytes: usize) -> Self {
         self.sector_len = bytes.max(1);

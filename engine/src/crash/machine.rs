@@ -143,6 +143,10 @@ impl Machine<'_> {
                 drop(store);
                 self.close()
             }
+            Step::Resize { kib } => {
+                drop(store);
+                self.resize(*kib)
+            }
             Step::Pass { seconds } => {
                 self.pass(*seconds);
                 Ok(())
@@ -166,6 +170,13 @@ impl Machine<'_> {
     fn pass(&self, seconds: u32) {
         let time = Duration::from_secs(u64::from(seconds));
         self.run.disk().clock().advance(time);
+    }
+
+    fn resize(&mut self, kib: u32) -> Result<()> {
+        self.close()?;
+        let bytes = u64::from(kib) << 10;
+        self.options = self.options.clone().segment_bytes(bytes);
+        self.open().map(drop)
     }
 
     fn close(&mut self) -> Result<()> {
@@ -437,7 +448,11 @@ pub(super) fn content(store: &Store) -> std::result::Result<Content, Box<dyn std
             let key = *entry.key.first().ok_or("a key that nobody wrote")?;
             content.insert((space, key), entry.value.to_vec());
         }
-        for key in 0..KEYS {
+        let others = content
+            .keys()
+            .filter(|(of, key)| *of == space && *key >= KEYS);
+        let keys: Vec<u8> = (0..KEYS).chain(others.map(|(_, key)| *key)).collect();
+        for key in keys {
             let got = keyspace.get([key])?;
             let walked = content.get(&(space, key)).map(Vec::as_slice);
             if got.as_deref() != walked {

@@ -2,9 +2,10 @@
 //! written down.
 
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
-use crate::disk::sim::Dice;
+use crate::disk::sim::{Dice, mix};
 use crate::options::Durability;
 
 /// One change of a batch.
@@ -99,6 +100,11 @@ pub enum Step {
     },
     /// The store is closed and opened again.
     Reopen,
+    /// The same, with segments of that size from then on: what follows may lie far into them.
+    Resize {
+        /// KiB of a segment; 4 before the first such step.
+        kib: u32,
+    },
     /// That many seconds pass.
     Pass {
         /// How many.
@@ -114,7 +120,35 @@ pub enum Step {
     Checkpoint,
 }
 
+/// Segments of workloads by the dice in which places lie far behind the beginning.
+const LARGE_KIB: u32 = 256;
+/// Some of the values in these are so long: what follows one or two lies beyond 64 KiB.
+const LARGE_LEN: Range<usize> = 40_000..70_000;
+
 impl Step {
+    /// The same for large segments, which now and then get a long value, and are opened again more often.
+    fn random_large(dice: &mut Dice) -> Step {
+        let mut step = Step::random(dice);
+        match &mut step {
+            Step::Put { len, .. } if dice.once_in(3) => {
+                let more = dice.below(LARGE_LEN.len());
+                *len = u32::try_from(LARGE_LEN.start + more).unwrap_or(0);
+            }
+            // So many that pages of the keydir grow and shrink.
+            Step::Batch { changes, .. } => {
+                let many = |_| Change {
+                    key: 10 + small(dice, 90),
+                    ..Change::random(dice)
+                };
+                *changes = (0..30).map(many).collect();
+            }
+            // These begin new segments, or change nothing that lies far.
+            Step::Rotate | Step::Snapshot | Step::Checkpoint => step = Step::Reopen,
+            _ => {}
+        }
+        step
+    }
+
     fn random(dice: &mut Dice) -> Step {
         let durability =
             [Durability::Buffered, Durability::Kernel, Durability::Device][dice.below(3)];
@@ -187,6 +221,9 @@ impl Change {
     }
 }
 
+/// What a segment may be told to hold; more than its end takes memory in every disk of a run.
+const SEGMENT_KIB: std::ops::RangeInclusive<u32> = 4..=65_536;
+
 fn small(dice: &mut Dice, n: usize) -> u8 {
     u8::try_from(dice.below(n)).unwrap_or(0)
 }
@@ -199,12 +236,20 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// That many steps by the dice of `seed`.
+    /// That many steps by the dice of `seed`. One workload in eight has large segments, and begins by
+    /// saying so.
     #[must_use]
     pub fn random(seed: u64, steps: usize) -> Workload {
         let mut dice = Dice::new(seed);
+        if !Dice::new(mix(&[seed, 0x1A26E])).once_in(8) {
+            return Workload {
+                steps: (0..steps).map(|_| Step::random(&mut dice)).collect(),
+            };
+        }
+        let resize = Step::Resize { kib: LARGE_KIB };
+        let others = (1..steps).map(|_| Step::random_large(&mut dice));
         Workload {
-            steps: (0..steps).map(|_| Step::random(&mut dice)).collect(),
+            steps: std::iter::once(resize).chain(others).collect(),
         }
     }
 
@@ -322,6 +367,7 @@ impl fmt::Display for Step {
             Step::MergeFull => f.write_str("M"),
             Step::Drop { space } => write!(f, "x{space}"),
             Step::Reopen => f.write_str("o"),
+            Step::Resize { kib } => write!(f, "S{kib}"),
             Step::Pass { seconds } => write!(f, "w{seconds}"),
             Step::Flush => f.write_str("f"),
             Step::Interval => f.write_str("i"),
@@ -368,6 +414,9 @@ fn parse(text: &str) -> Option<Step> {
         "n" if rest.is_empty() => Step::Snapshot,
         "x" => Step::Drop {
             space: space(rest)?,
+        },
+        "S" => Step::Resize {
+            kib: rest.parse().ok().filter(|kib| SEGMENT_KIB.contains(kib))?,
         },
         "w" => Step::Pass {
             seconds: rest.parse().ok()?,
@@ -509,6 +558,9 @@ mod tests {
             "q",
             "p0.1.7",
             "s1",
+            "S",
+            "S3",
+            "S65537",
             "x",
             "x7",
             "D0d",

@@ -14,6 +14,7 @@ use arc_swap::ArcSwapOption;
 use super::candidates::Candidates;
 use super::image::SlotMap;
 use super::page::{Change, Entry, Page, Shape, Tag};
+use crate::mutant::{self, Mutant};
 use crate::parallel::in_parallel;
 use crate::segment::location::Location;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -378,7 +379,9 @@ impl HashKeydir {
     fn swap(&self, cell: &Cell, count: &mut usize, index: u64, depth: u32, entries: &[Entry]) {
         // Whatever came by way of an image was never noted: a word too narrow for a place would
         // name another.
-        entries.iter().for_each(|(_, at)| self.note(*at));
+        if !mutant::is_on(Mutant::ImagePlacesCutOff) {
+            entries.iter().for_each(|(_, at)| self.note(*at));
+        }
         let page = Page::of(index, depth, self.shape(), entries);
         *count = entries.len();
         self.bytes.fetch_add(page.bytes(), Ordering::Relaxed);

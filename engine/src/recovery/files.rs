@@ -149,9 +149,12 @@ fn listed(
     if let Err(HeaderFault::Version(version)) = header {
         return Err(catalog::newer(&name, version));
     }
+    // Of one just begun a crash may leave, in the place of its header, that of a removed segment whose blocks it
+    // got; it holds no record.
+    let is_bare = !entry.sealed && len <= RECORDS_START as u64;
     if header
         .as_ref()
-        .is_ok_and(|(header, _)| *header != entry.header)
+        .is_ok_and(|(header, _)| *header != entry.header && !is_bare)
     {
         lost(
             0,
@@ -201,7 +204,12 @@ fn note_harmless(
 
 /// No crash leaves a file whose id is so far above those that the manifest knows: a stray file may
 /// bear any name.
-pub(super) const ID_JUMP_MAX: u64 = 1 << 32;
+const ID_JUMP_MAX: u64 = 1 << 32;
+
+/// Whether a segment of this store may have that id. The highest of all is never given out.
+pub(super) fn is_ours(id: SegmentId, manifest: &Manifest) -> bool {
+    id.0 <= manifest.next_segment.saturating_add(ID_JUMP_MAX) && id.0 < u64::MAX
+}
 
 /// A segment that the manifest does not name: one that was begun later, or a leftover.
 fn unlisted(
@@ -211,7 +219,7 @@ fn unlisted(
     report: &mut RecoveryReport,
 ) -> Result<Option<Source>> {
     let name = names::segment(id);
-    if id.0 > manifest.next_segment.saturating_add(ID_JUMP_MAX) {
+    if !is_ours(id, manifest) {
         tracing::warn!(file = name, "left alone: no id of this store");
         report.foreign_files.push(name);
         return Ok(None);

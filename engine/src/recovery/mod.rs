@@ -369,7 +369,7 @@ fn catalog_of(
         secret: manifest.secret,
         next_keyspace: keyspaces
             .iter()
-            .map(|k| k.id.0 + 1)
+            .map(|k| k.id.0.saturating_add(1))
             .fold(manifest.next_keyspace, u32::max),
         keyspaces,
         // Those of merges are gone, and the directory is synced.
@@ -430,7 +430,7 @@ impl Numbers {
         let ids = loaded.iter().map(|segment| segment.header.id.0);
         // A stray file may bear any name: one far beyond all that were given out is not ours, and
         // must not use up the ids.
-        let ours = |id: &u64| *id <= manifest.next_segment.saturating_add(files::ID_JUMP_MAX);
+        let ours = |id: &u64| files::is_ours(SegmentId(*id), manifest);
         let listed = Some(listing.highest_segment).filter(ours).unwrap_or(0);
         let highest = ids.fold(listed, u64::max);
         let times = loaded

@@ -61,8 +61,12 @@ pub(super) fn manifest(disk: &dyn Disk, listing: &Listing) -> Result<Manifest> {
     if let Some(first) = known.values().next() {
         manifest.store_id = first.header.store_id;
     }
-    // A file whose header has another id or store is somebody's copy: left alone.
-    known.retain(|id, found| found.header.store_id == manifest.store_id && found.header.id == *id);
+    // A file whose header has another id or store is somebody's copy: left alone. So is one that claims the id
+    // that is never given out.
+    known.retain(|id, found| {
+        let header = &found.header;
+        header.store_id == manifest.store_id && header.id == *id && id.0 < u64::MAX
+    });
     let (dead, undeclared) = judge_merges(&known);
     manifest.replaced = dead
         .iter()
@@ -74,10 +78,11 @@ pub(super) fn manifest(disk: &dyn Disk, listing: &Listing) -> Result<Manifest> {
     }
     for found in known.values() {
         let header = &found.header;
-        manifest.next_segment = manifest.next_segment.max(header.id.0 + 1);
+        manifest.next_segment = manifest.next_segment.max(header.id.0.saturating_add(1));
         manifest.time_ms = manifest.time_ms.max(header.created_ms);
         let of_footer = found.footer.iter().flat_map(|footer| &footer.keyspaces);
-        let next = of_footer.map(|entry| entry.id.0 + 1).max().unwrap_or(0);
+        let ids = of_footer.map(|entry| entry.id.0.saturating_add(1));
+        let next = ids.max().unwrap_or(0);
         manifest.next_keyspace = manifest.next_keyspace.max(next);
         let gone = dead.contains(&header.id) || undeclared.contains(&header.id);
         if !gone {

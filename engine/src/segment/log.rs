@@ -311,9 +311,11 @@ impl Log {
             // Under the log lock no segment is half made: an id below the next one that is not in
             // the table is no user segment's.
             let mut writer = self.writer_for_close();
+            let next_segment = self.next_segment();
+            writer.note_manifest(next_segment);
             (
                 writer.last_given_seq(),
-                self.next_segment(),
+                next_segment,
                 self.table.by_id(),
                 writer.take_given_up(),
             )
@@ -411,7 +413,10 @@ impl Drop for Pinned<'_> {
 
 /// A number that changes when a segment begins, is settled or leaves.
 fn table_state(segments: &[Arc<Segment>]) -> u64 {
-    let state = |segment: &Arc<Segment>| segment.header.id.0 * 2 + u64::from(segment.is_settled());
+    let state = |segment: &Arc<Segment>| {
+        let id = segment.header.id.0;
+        id.rotate_left(1) ^ u64::from(segment.is_settled())
+    };
     segments.iter().map(state).fold(0, |sum, n| {
         // Odd and large, so that no two small changes cancel out.
         sum.wrapping_add(n).wrapping_mul(0x9E37_79B9_7F4A_7C15)

@@ -49,6 +49,8 @@ pub(crate) struct Writer {
     unsynced: Vec<Arc<Segment>>,
     /// Given up before their first record since the last manifest: emptied, but not durably.
     given_up: Vec<SegmentId>,
+    /// Segments with ids from here on stand in no manifest, not even in one that is being written.
+    unlisted_from: u64,
     /// A name was made and the directory not synced since.
     directory_dirty: bool,
     /// The synced mark that was last put into a record.
@@ -111,6 +113,7 @@ impl Writer {
             next_seq,
             unsynced: Vec::new(),
             given_up: Vec::new(),
+            unlisted_from: 0,
             directory_dirty: false,
             marked_seq: 0,
             scratch: Vec::new(),
@@ -129,6 +132,11 @@ impl Writer {
     /// that they hold nothing has to be durable.
     pub(crate) fn take_given_up(&mut self) -> Vec<SegmentId> {
         std::mem::take(&mut self.given_up)
+    }
+
+    /// A manifest is being written that may list every segment with an id below.
+    pub(crate) fn note_manifest(&mut self, next_segment: u64) {
+        self.unlisted_from = next_segment;
     }
 
     /// A reader has come up to here; for its statistics.
@@ -437,14 +445,21 @@ impl Writer {
         }
     }
 
-    /// An active segment without a record leaves an empty file, which the next open removes. Its name
-    /// must stay: a manifest may list it, and would miss it.
+    /// An active segment without a record is removed, so that writes which fail again and again leave no
+    /// files. If a manifest may list it, and would miss it, an empty file stays, which the next open
+    /// removes. That the name is gone is durable before a manifest makes the id old, and before
+    /// anything is acknowledged in the next segment: both sync the directory.
     fn discard_empty(&mut self, log: &Base) {
-        if let Some(active) = self.active.take() {
-            log.table.remove(std::slice::from_ref(&active.segment));
+        let Some(active) = self.active.take() else {
+            return;
+        };
+        log.table.remove(std::slice::from_ref(&active.segment));
+        let id = active.segment.header.id;
+        let gone = id.0 >= self.unlisted_from && log.disk.remove(&active.segment.name).is_ok();
+        if !gone {
             // If this fails: one that keeps its header holds no record either.
             let _harmless = active.file.set_len(0);
-            self.give_up(&[active.segment.header.id]);
+            self.give_up(&[id]);
         }
     }
 }

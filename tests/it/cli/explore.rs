@@ -143,3 +143,12 @@ fn the_page_stands_alone_and_shows_the_run() {
     let points = page.matches("<g class=\"point\">").count();
     assert!(points > 10, "{points} points are drawn");
 }
+
+/// A store counts on sectors of 512 bytes: smaller ones would show harm that no disk does.
+#[test]
+fn sectors_that_no_disk_has_are_refused() {
+    for small in ["1", "256", "511"] {
+        peercask(["crash", "--sector", small, "--states", "10"]).fails_with(2, "512..=4096");
+    }
+    explored(&["--sector", "4096", "--states", "200", "--depth", "0"]);
+}

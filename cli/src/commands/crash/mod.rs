@@ -64,9 +64,10 @@ pub(crate) struct CrashArgs {
     /// List the built-in workloads and the language of steps
     #[arg(long, help_heading = "Exploring", exclusive = true)]
     list_workloads: bool,
-    /// What the medium writes whole, in bytes; 1 tears at every byte
+    /// What the medium writes whole or from its beginning, in bytes. A store counts on 512, as every disk
+    /// has them; smaller ones would show harm that no disk does
     #[arg(long, value_name = "N", help_heading = "Exploring", default_value_t = 512,
-          value_parser = clap::value_parser!(u16).range(1..=4096), conflicts_with = "process")]
+          value_parser = clap::value_parser!(u16).range(512..=4096), conflicts_with = "process")]
     sector: u16,
     /// Try too what happens if one line of the engine does not sync, for each such line; always with
     /// --report

@@ -13,7 +13,7 @@ use crate::human::Table;
 use crate::output::Output;
 
 /// Name, what it is about, steps.
-const MIXES: [(&str, &str, &str); 11] = [
+const MIXES: [(&str, &str, &str); 12] = [
     (
         "small",
         "a little of everything, in twelve steps",
@@ -69,6 +69,11 @@ const MIXES: [(&str, &str, &str); 11] = [
         "writes that happen only if the key is as expected, and copies of the store",
         "e+0.1d E+0.1d e+0.1k c r e-0.1d E-0.1k e+1.1b p1.1.30t5d w10 e+1.1d M c o e-1.1d",
     ),
+    (
+        "far",
+        "large segments: places far behind their beginning, found by keydir image after each reopen",
+        "S256 p0.1.70000d p0.2.30d p0.3.70000k p1.1.30d p0.4.30d o d0.2d p0.5.30d r p0.2.90000d p0.6.30d m o d0.5k p0.1.30d M o p1.1.30d",
+    ),
 ];
 
 /// The language, for `--list-workloads`.
@@ -85,7 +90,8 @@ survive: b (buffered), k (kernel) or d (device).
   n             take a snapshot, which must show the same after every later step
   s r f i W     sync; seal the active segment; flusher; sync interval; one step of the worker
   m M           merge what is due; merge everything
-  x2 o w10 c    drop keyspace 2; close and open again; 10 s pass; checkpoint";
+  x2 o w10 c    drop keyspace 2; close and open again; 10 s pass; checkpoint
+  S256          close and open again, with segments of 256 KiB from then on (4 to 65,536)";
 
 /// The built-in mix of that name, or the steps in the file of that name.
 pub(super) fn named(name: &str) -> Result<Workload, Failure> {

@@ -1,10 +1,11 @@
 //! A disk that runs full and gets space back: contract 6, step by step.
 
-use crate::crash::{Cut, SimDisk};
+use crate::crash::{Background, Cut, Failure, Fault, Operation, SimDisk};
 use crate::error::ErrorKind;
 use crate::keyspace::Keyspace;
 use crate::merge::Merge;
 use crate::options::{Durability, KeyspaceOptions, Options, Write};
+use crate::segment::names::{self, FileName};
 use crate::store::Store;
 
 const CAPACITY: usize = 600 << 10;
@@ -92,4 +93,44 @@ fn a_full_disk_refuses_puts_takes_deletes_and_heals_with_kernel_writes() {
 #[test]
 fn a_full_disk_refuses_puts_takes_deletes_and_heals_with_device_writes() {
     full_and_back(Durability::Device);
+}
+
+/// A put whose append finds no room, although its segment could be begun, leaves no file behind, however often
+/// it is tried; what a manifest lists keeps its name.
+#[test]
+fn puts_that_are_refused_again_and_again_leave_no_files() {
+    for listed in [false, true] {
+        let disk = SimDisk::new(3);
+        let store = open(&disk);
+        let keyspace = store.keyspace("k", KeyspaceOptions::hash()).expect("made");
+        keyspace.put(key(0), [7; 900]).expect("room");
+        store.rotate().expect("sealed");
+        let segments = || {
+            let files = disk.files().into_iter();
+            let is_segment = |name: &str| matches!(names::parse(name), FileName::Segment(_));
+            files.filter(|(name, _)| is_segment(name)).count()
+        };
+        let before = segments();
+        for _ in 0..20 {
+            // The header of a new segment finds room, the record does not.
+            let full = Fault::new(Operation::Write, Failure::StorageFull).after(1);
+            disk.set_faults(&[full]);
+            let refused = keyspace.put(key(1), [7; 900]).expect_err("no room");
+            assert_eq!(refused.kind(), ErrorKind::StorageFull);
+            disk.set_faults(&[]);
+            if listed {
+                store.background_step(Background::Work).expect("worked");
+            }
+        }
+        assert_eq!(segments(), before, "{listed}: {:?}", disk.files());
+        keyspace.put(key(2), [7; 900]).expect("room again");
+        for crashed in [disk.crash(&Cut::Kill), disk.crash_losing_all()] {
+            let store = open(&crashed);
+            assert_eq!(store.recovery().damage, []);
+            assert_eq!(store.recovery().foreign_files, [""; 0]);
+            let keyspace = store.existing_keyspace("k").expect("there");
+            check(&keyspace, 2..3, 1..2);
+            check(&keyspace, 0..1, 3..4);
+        }
+    }
 }

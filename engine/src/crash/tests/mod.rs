@@ -5,6 +5,8 @@
 
 mod checkpoint;
 mod damage;
+mod ends;
+mod far;
 mod faults;
 mod full_disk;
 mod kernel;

@@ -27,7 +27,7 @@ const SHORT_LIVES: [&str; 12] = [
 ];
 
 /// Workloads made for faults that chance meets seldom, each with how a call fails. They are tried first.
-const MADE_FOR: [(&str, &str); 8] = [
+const MADE_FOR: [(&str, &str); 9] = [
     // A delete of what lies in a segment that merge leaves alone.
     (
         "p0.0.30d,p0.1.900d,p0.2.900d,r,d0.0d,p0.3.300d,r,p0.3.20d,r,m,o",
@@ -36,13 +36,19 @@ const MADE_FOR: [(&str, &str); 8] = [
     // The same, by a shorter life.
     ("p0.0.30d,p0.1.900d,p0.2.900d,r,p0.0.300t5d,r,w7,m,o", ""),
     // What made a record dead is not on the device when the record goes.
-    ("p0.0.700d,r,p0.0.30k,m,s", ""),
+    ("p0.0.700d,r,W,p0.0.30k,m,s", ""),
     // A kill in a merge, then a power cut in recovery.
     ("p0.1.700d,r,p0.1.700d,r,M", ""),
     // Something expires, but not in a snapshot.
     ("p0.1.700t5d,n,w10,M", ""),
     // A merge beside a snapshot.
     ("b+0.0+0.1d,n,M,n", ""),
+    // Places far into a large segment come by the keydir image, and their page is made anew.
+    (
+        "S256,p0.1.70000d,b+0.10+0.11+0.12+0.13+0.14+0.15+0.16+0.17+0.18+0.19+0.20+0.21d,o,\
+         b+0.30+0.31+0.32+0.33+0.34+0.35+0.36+0.37+0.38+0.39+0.40+0.41+0.42+0.43+0.44+0.45+0.46+0.47+0.48+0.49+0.50+0.51+0.52+0.53+0.54+0.55+0.56+0.57+0.58+0.59+0.60+0.61+0.62+0.63+0.64+0.65+0.66+0.67+0.68+0.69d",
+        "",
+    ),
     // A write that fails after others were taken, with and without an effect.
     ("p0.1.600d,r,p0.2.500d,p0.0.20t5d,W,n", "write.10.eio"),
     (
@@ -179,7 +185,13 @@ fn without_a_mutant_nothing_is_noticed() {
 #[test]
 fn every_mutant_is_killed() {
     let mut alive = Vec::new();
-    for mutant in mutant::ALL {
+    // One alone, to look at it.
+    let only = std::env::var("PEERCASK_MUTANT").ok();
+    let wanted = |mutant: &Mutant| {
+        only.as_ref()
+            .is_none_or(|only| *only == format!("{mutant:?}"))
+    };
+    for mutant in mutant::ALL.into_iter().filter(wanted) {
         match killed_after(mutant) {
             Some(states) => println!("| {mutant:?} | {states} |"),
             None => alive.push(mutant),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::crash::machine::options;
 use crate::crash::program::{Crashed, Outcome, Run};
-use crate::crash::{Failure, Fault, Operation, SimDisk};
+use crate::crash::{Background, Failure, Fault, Operation, SimDisk};
 use crate::disk::{Disk, How};
 use crate::error::{ErrorKind, Result};
 use crate::keyspace::Keyspace;
@@ -314,15 +314,22 @@ fn the_copy_holds_what_was_promised(crashed: &Crashed<'_, u8>) -> Outcome {
 fn fail_the_first_append(run: &Run<u8>) -> Outcome {
     let store = run.open(options())?;
     let space = space(&store)?;
-    // The segment's header, then its first record.
-    let fails = Fault::new(Operation::Write, Failure::Io)
-        .after(1)
-        .done(true);
-    run.disk().set_faults(&[fails]);
-    if space.put([0], [0; 30]).is_ok() {
-        return Err("the append did not fail".into());
-    }
-    run.disk().set_faults(&[]);
+    let fails = |fault: Fault| {
+        run.disk().set_faults(&[fault]);
+        let put = space.put([0], [0; 30]);
+        run.disk().set_faults(&[]);
+        match put {
+            Ok(()) => Err("the append did not fail"),
+            Err(_) => Ok(()),
+        }
+    };
+    let done = Fault::new(Operation::Write, Failure::Io).done(true);
+    // The segment's header is written, then its first record; no manifest lists it yet.
+    fails(done.after(1))?;
+    // Now one does, before a record is written.
+    fails(Fault::new(Operation::Reserve, Failure::StorageFull).for_good(true))?;
+    store.background_step(Background::Work)?;
+    fails(done)?;
     for key in 1..3 {
         space.put([key], [key; 30])?;
         run.note(key);
