@@ -374,7 +374,7 @@ pub(crate) fn seeded(rounds: u32, len_max: usize, body: fn(&[u8])) {
 }
 
 /// Any bytes as a keydir image: refused, or with parts that lie within the file.
-pub(crate) fn fuzz_image(bytes: &[u8]) {
+pub fn fuzz_image(bytes: &[u8]) {
     check_image(bytes);
     // The same with checksums that hold: a header that points at what follows it as the trailer.
     let mut cursor = Cursor::new(bytes);

@@ -1,0 +1,6 @@
+//! A keydir image; the body is in the engine.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| peercask::fuzz::fuzz_image(bytes));
