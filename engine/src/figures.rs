@@ -31,7 +31,7 @@ pub(crate) fn stats_of(core: &Core) -> Stats {
             done_bytes: counters.merging_done.get().min(total_bytes),
             total_bytes,
         }),
-        last_seq: core.log.writer_for_close().last_seq(),
+        last_seq: core.log.last_seq(),
         synced_seq: core.log.synced_seq(),
         poisoned: core.log.poisoned().map(ToString::to_string),
         last_background_error: core.background_error(),

@@ -132,7 +132,7 @@ fn segments(log: &Log, noted: Vec<(Arc<Segment>, u64, Live)>) -> Vec<ImageSegmen
         .into_iter()
         .map(|(segment, covered, live)| of(&segment, covered, live))
         .collect();
-    for segment in log.table.by_id() {
+    for segment in log.segments_that_count() {
         if !known.contains(&segment.header.id) {
             all.push(of(&segment, wide(RECORDS_START), Live::default()));
         }

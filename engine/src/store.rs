@@ -243,7 +243,8 @@ impl Store {
     /// `Io` if a file cannot be read at all, `Closed`. Damage is not an error but the report's.
     pub fn verify(&self, progress: &mut dyn FnMut(Progress)) -> Result<VerifyReport> {
         self.handle.log.check_open()?;
-        let mut report = verify::verify(&self.handle.log, &self.handle.spaces, progress)?;
+        let (log, spaces) = (&self.handle.log, &self.handle.spaces);
+        let mut report = verify::verify(log, spaces, &log.segments_that_count(), progress)?;
         if self.is_read_only() {
             for found in &self.recovery().damage {
                 let told =

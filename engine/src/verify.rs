@@ -24,19 +24,19 @@ use crate::segment::names::{self, ImageCopy, ManifestCopy};
 use crate::segment::record::{self, RecordHeader, RecordKind};
 use crate::segment::scan::{Scan, ScanItem, ScanOptions};
 
-/// Verifies the manifest and all segments that are in the table now.
+/// Verifies the manifests, the images and `segments`.
 pub(crate) fn verify(
     base: &Base,
     spaces: &Spaces,
+    segments: &[Arc<Segment>],
     progress: &mut dyn FnMut(Progress),
 ) -> Result<VerifyReport> {
     let mut report = VerifyReport::default();
     manifests(&*base.disk, &mut report)?;
     images(base, &mut report)?;
-    let segments = base.table.by_id();
     let total_bytes = segments.iter().map(|segment| segment.file_bytes()).sum();
     let mut done_bytes = 0;
-    for segment in &segments {
+    for segment in segments {
         one(base, spaces, segment, &mut report)?;
         done_bytes += segment.file_bytes();
         progress(Progress {

@@ -80,7 +80,10 @@ fn look_closely(look: &Look<'_>, progress: &mut dyn FnMut(Progress)) -> Result<E
         }
         Err(error) => return Err(error),
     };
-    let verified = verify::verify(&recovered.log, &recovered.spaces, progress)?;
+    let verified = {
+        let (log, spaces) = (&recovered.log, &recovered.spaces);
+        verify::verify(log, spaces, &log.segments_that_count(), progress)?
+    };
     let report = &recovered.report;
     let damage = joined(&report.damage, verified.damage);
     let lost = lost::keys(&recovered, &damage)?;

@@ -162,6 +162,9 @@ fn look(
         manifest,
     };
     turn.forget_merged_tails();
+    // Begun, given up and removed: nothing was read of it.
+    turn.tails
+        .retain(|id, tail| tail.last_seq.is_some() || listing.segments.contains(id));
     for source in files::choose(disk, &unseen, &listing, options, &mut unused)? {
         let id = source.header.id;
         if source.entry.is_some() {
@@ -256,7 +259,7 @@ fn apply(
     log.table.remove(&gone);
     let changed = changed_spaces || !turn.fresh.is_empty();
     follower.last_seq = turn.last_seq;
-    writer.note_read(turn.last_seq);
+    writer.note_read(log, turn.last_seq);
     follower.known = listed_sealed(&turn.manifest);
     follower.known.retain(|id| !turn.tails.contains_key(id));
     follower.tails = turn.tails;

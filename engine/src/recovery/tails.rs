@@ -46,10 +46,11 @@ pub(super) fn read_on(
     // Of a batch over several segments: what was read, while its end was not met.
     let mut open: Vec<Stretch> = Vec::new();
     let mut whole: Vec<Stretch> = Vec::new();
-    let lowest_after = void_from(tails);
-    for ((id, tail), void_above) in tails.iter().zip(lowest_after) {
+    let behind = behind_each(tails);
+    for ((id, tail), behind) in tails.iter().zip(behind) {
         let header = &tail.segment.header;
-        if header.prior_seq > void_above {
+        let is_begun_anew = tail.last_seq.is_none() && header.base_seq >= behind.lowest_base;
+        if header.prior_seq > behind.lowest_prior || is_begun_anew {
             continue;
         }
         let joins = tail.last_seq.is_none() && open.last().is_some_and(|part| part.joins(header));
@@ -86,16 +87,31 @@ pub(super) fn read_on(
     Ok(records)
 }
 
-/// For each tail the lowest prior seq of those behind it: what goes on from more was given up.
-fn void_from(tails: &BTreeMap<SegmentId, Tail>) -> Vec<u64> {
-    let mut lowest = u64::MAX;
-    let mut voids = Vec::with_capacity(tails.len());
+/// What the tails behind one say of it.
+#[derive(Clone, Copy)]
+struct Behind {
+    /// What goes on from more than this was given up.
+    lowest_prior: u64,
+    /// Where one behind begins with the same seq or an earlier one, nothing in this one counts.
+    lowest_base: u64,
+}
+
+fn behind_each(tails: &BTreeMap<SegmentId, Tail>) -> Vec<Behind> {
+    let mut behind = Behind {
+        lowest_prior: u64::MAX,
+        lowest_base: u64::MAX,
+    };
+    let mut all = Vec::with_capacity(tails.len());
     for tail in tails.values().rev() {
-        voids.push(lowest);
-        lowest = lowest.min(tail.segment.header.prior_seq);
+        all.push(behind);
+        let header = &tail.segment.header;
+        behind = Behind {
+            lowest_prior: behind.lowest_prior.min(header.prior_seq),
+            lowest_base: behind.lowest_base.min(header.base_seq),
+        };
     }
-    voids.reverse();
-    voids
+    all.reverse();
+    all
 }
 
 /// Records that follow each other in a tail.

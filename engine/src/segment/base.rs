@@ -60,6 +60,8 @@ pub(crate) struct Base {
     /// What footers repeat of the catalog; a leaf lock, held for a clone.
     keyspaces: RwLock<Arc<Vec<KeyspaceEntry>>>,
     next_segment: AtomicU64,
+    /// The last seq that was given to a record which counts, for those who must not wait for the log lock.
+    last_seq: AtomicU64,
     /// Everything up to this seq is in the kernel.
     written_seq: AtomicU64,
     /// Everything up to this seq is on the device.
@@ -111,6 +113,7 @@ impl Base {
             only_reads: start.only_reads,
             keyspaces: RwLock::new(Arc::new(start.keyspaces)),
             next_segment: AtomicU64::new(start.next_segment),
+            last_seq: AtomicU64::new(0),
             written_seq: AtomicU64::new(start.synced_seq),
             synced_seq: AtomicU64::new(start.synced_seq),
             waiters: Waiters::default(),
@@ -135,6 +138,16 @@ impl Base {
         self.written_seq
             .load(Ordering::Acquire)
             .max(self.synced_seq())
+    }
+
+    /// As the writer had it when it last changed.
+    pub(crate) fn last_seq(&self) -> u64 {
+        self.last_seq.load(Ordering::Acquire)
+    }
+
+    /// Under the log lock, which keeps it rising.
+    pub(crate) fn note_last(&self, seq: u64) {
+        self.last_seq.store(seq, Ordering::Release);
     }
 
     /// Under the log lock, which keeps the mark rising.

@@ -53,6 +53,7 @@ impl Deref for Log {
 impl Log {
     pub(crate) fn new(base: Base, writer: Writer, catalog: Catalog) -> Log {
         let state = table_state(&base.table.by_id());
+        base.note_last(writer.last_seq());
         base.note_written(writer.last_seq());
         Log {
             base,
@@ -80,6 +81,12 @@ impl Log {
     pub(crate) fn writer_for_close(&self) -> MutexGuard<'_, Writer> {
         // The writer's steps leave it consistent between any two calls that could panic.
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The segments of the table, without parts of a batch that may yet be taken back.
+    pub(crate) fn segments_that_count(&self) -> Vec<Arc<Segment>> {
+        let _no_append = self.writer_for_close();
+        self.table.by_id()
     }
 
     // ---- syncing

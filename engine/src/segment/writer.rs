@@ -140,8 +140,9 @@ impl Writer {
     }
 
     /// A reader has come up to here; for its statistics.
-    pub(crate) fn note_read(&mut self, last_seq: u64) {
+    pub(crate) fn note_read(&mut self, log: &Base, last_seq: u64) {
         self.last_seq = last_seq;
+        log.note_last(last_seq);
     }
 
     /// The highest seq that anybody may have seen.
@@ -337,6 +338,7 @@ impl Writer {
         }
         self.next_seq += headers.len() as u64;
         self.last_seq = self.next_seq - 1;
+        log.note_last(self.last_seq);
     }
 
     fn create_segment(&mut self, log: &Base, now_ms: u64, max: u64) -> Result<()> {

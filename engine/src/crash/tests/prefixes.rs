@@ -1,12 +1,21 @@
 //! Deletions by prefix that lie over several segments: at every crash, failed call and full disk all
 //! of one is there or nothing, and what follows it stands.
 
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
 use super::faults::survives;
+use super::reader::read;
 use super::times;
 use crate::crash::machine::options;
+use crate::crash::trace::lock;
 use crate::crash::{Explorer, Failure, Fault, Operation, SimDisk, Workload};
+use crate::keyspace::Keyspace;
 use crate::options::KeyspaceOptions;
+use crate::segment::names::{self, FileName};
 use crate::store::Store;
+use crate::sync::Mutex;
 
 /// Six keys, of which the tombstones take three segments or more.
 const KEYS: &str = "p1.0.30k,p1.1.30k,p1.2.30k,p1.3.30k,p1.4.30k,p1.5.30k";
@@ -76,4 +85,119 @@ fn a_disk_that_runs_full_within_it_loses_nothing() {
         judged += survives(&rest, &[], Some(capacity));
     }
     assert!(judged > 100, "{judged}");
+}
+
+/// A store with six keys, of which the tombstones take three segments or more.
+fn with_keys(disk: &SimDisk) -> (Store, Keyspace) {
+    let store = Store::open_on(disk, options()).expect("opened");
+    let space = store.keyspace("ordered", KeyspaceOptions::ordered());
+    let space = space.expect("made");
+    for key in 0..6_u8 {
+        space.put([key], [7; 30]).expect("put");
+    }
+    (store, space)
+}
+
+/// A deletion of all that is refused at its write with this number, counted from 0.
+fn refuse(disk: &SimDisk, space: &Keyspace, at: u64) {
+    let full = Fault::new(Operation::Write, Failure::StorageFull).after(at);
+    disk.set_faults(&[full]);
+    space.delete_prefix("").expect_err("no room");
+    disk.set_faults(&[]);
+}
+
+fn keys(store: &Store) -> Vec<Vec<u8>> {
+    let space = store.existing_keyspace("ordered").expect("there");
+    let entries = space.prefix("").expect("ordered");
+    entries
+        .map(|entry| entry.expect("read").key.to_vec())
+        .collect()
+}
+
+#[test]
+fn one_that_is_refused_leaves_no_files_and_readers_beside_it_go_on() {
+    for seed in 1..=4 {
+        let disk = SimDisk::new(seed);
+        let (store, space) = with_keys(&disk);
+        let reader = read(&disk).expect("there is a store");
+        let follower = reader.clone();
+        disk.set_hook(Some(Box::new(move |_| {
+            follower.refresh().expect("refreshed");
+            assert!(keys(&follower).len() >= 6);
+        })));
+        let segments = || {
+            let files = disk.files().into_iter();
+            let is_segment = |name: &str| matches!(names::parse(name), FileName::Segment(_));
+            files.filter(|(name, _)| is_segment(name)).count()
+        };
+        for round in 0..6_u8 {
+            let before = segments();
+            refuse(&disk, &space, 2 + u64::from(round % 3));
+            assert_eq!(segments(), before, "{:?}", disk.files());
+            for more in 0..2 {
+                space.put([10 + 2 * round + more], "value").expect("put");
+                reader.refresh().expect("refreshed");
+                assert_eq!(keys(&reader), keys(&store), "seed {seed}, round {round}");
+            }
+        }
+        disk.set_hook(None);
+        assert_eq!(space.delete_prefix("").expect("room"), 18);
+        reader.refresh().expect("refreshed");
+        assert_eq!(keys(&reader).len(), 0);
+    }
+}
+
+#[test]
+fn who_looks_at_parts_of_one_that_is_refused_meets_no_hole() {
+    let disk = SimDisk::new(1);
+    let (store, space) = with_keys(&disk);
+    let kept = Arc::new(Mutex::new(Vec::new()));
+    let (beside, keep) = (store.clone(), kept.clone());
+    disk.set_hook(Some(Box::new(move |_| {
+        lock(&keep).extend(beside.core().log.table.by_id());
+    })));
+    refuse(&disk, &space, 4);
+    disk.set_hook(None);
+    for segment in lock(&kept).iter() {
+        segment.all_bytes().expect("as much as was written");
+    }
+}
+
+#[test]
+fn verify_beside_one_that_is_refused_finds_nothing() {
+    let disk = SimDisk::new(1);
+    let (store, space) = with_keys(&disk);
+    std::thread::scope(|scope| {
+        let verified = scope.spawn(|| {
+            for _ in 0..200 {
+                let report = store.verify(&mut |_| {}).expect("verified");
+                assert!(report.is_clean(), "{:?}", report.damage);
+            }
+        });
+        while !verified.is_finished() {
+            refuse(&disk, &space, 4);
+            std::thread::yield_now();
+        }
+        verified.join().expect("clean each time");
+    });
+}
+
+#[test]
+fn statistics_do_not_wait_for_one() {
+    let disk = SimDisk::new(1);
+    let (store, space) = with_keys(&disk);
+    let (tell, told) = channel();
+    let asked = store.clone();
+    disk.set_hook(Some(Box::new(move |_| {
+        let (asked, tell, (done, is_done)) = (asked.clone(), tell.clone(), channel());
+        std::thread::spawn(move || done.send(asked.stats().last_seq));
+        // One that waits for the log lock gets it only when this call has returned.
+        let _nobody_listens = tell.send(is_done.recv_timeout(Duration::from_secs(10)));
+    })));
+    assert_eq!(space.delete_prefix("").expect("deleted"), 6);
+    disk.set_hook(None);
+    let told: Vec<_> = told.try_iter().collect();
+    assert!(told.len() >= 4, "the hook was there: {told:?}");
+    assert!(told.iter().all(Result::is_ok), "{told:?}");
+    assert_eq!(store.stats().last_seq, 12);
 }

@@ -19,7 +19,7 @@ use crate::options::Options;
 use crate::store::Store;
 use crate::sync::Mutex;
 
-fn read(disk: &SimDisk) -> Option<Store> {
+pub(super) fn read(disk: &SimDisk) -> Option<Store> {
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());
     let options: Options = options().clock(disk.clock());
     match Core::open_read_only(PathBuf::from("simulated"), &shared, options) {

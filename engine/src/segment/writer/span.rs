@@ -137,20 +137,25 @@ impl Writer {
             self.active = Some(part.active);
             file_len = Some(part.file_len);
         }
+        log.note_last(self.last_seq);
         log.note_written(self.last_seq);
         parts
     }
 
-    /// Takes back what was written of it: none of it was whole, so no reader has seen it.
+    /// Takes back what was written of it: none of it was whole, so no reader has seen it. Its files are removed, as
+    /// no manifest can list them: that takes the log lock too. Who still holds one of them reads what was written.
     ///
     /// # Errors
-    /// `cause`, and the store is poisoned, if a part cannot be emptied.
+    /// `cause`, and the store is poisoned, if a part can neither be removed nor emptied.
     pub(crate) fn abandon_span(&mut self, log: &Base, span: Span, cause: &Error) -> Result<()> {
         if mutant::is_on(Mutant::FailedAppendLeft) {
             return Ok(());
         }
         for Part { active, .. } in span.parts.into_iter().rev() {
             log.table.remove(std::slice::from_ref(&active.segment));
+            if log.disk.remove(&active.segment.name).is_ok() {
+                continue;
+            }
             self.give_up(&[active.segment.header.id]);
             if let Err(e) = active.file.set_len(0) {
                 let error = Error::io("empty a part of a batch", &active.segment.name, e);
