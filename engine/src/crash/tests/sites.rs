@@ -289,6 +289,12 @@ fn crash_where_calls_fail(workload: &Workload, copied: &Workload, reached: &mut 
             crash_workload_at_new_lines(workload, none, &[fault], 0, reached);
         }
     }
+    // What cannot be removed is emptied.
+    let stays = Fault::new(Operation::Remove, Failure::Io).for_good(true);
+    for after in 0..24 {
+        let full = Fault::new(Operation::Write, Failure::StorageFull).after(after);
+        crash_workload_at_new_lines(&spread(), none, &[stays, full], 0, reached);
+    }
     // No links here: segments are copied.
     let no_links = Fault::new(Operation::Link, Failure::PermissionDenied).for_good(true);
     crash_workload_at_new_lines(copied, none, &[no_links], 0, reached);
