@@ -30,8 +30,8 @@ impl Keyspace {
     /// # }
     /// ```
     ///
-    /// It costs a tombstone for each key, and other writes wait while these are written: about a
-    /// second for some hundred thousand keys. More of them than fit a segment are written over
+    /// It costs a tombstone for each key, and other writes, syncs, and the taking of snapshots wait while these
+    /// are written: about a second for some hundred thousand keys. More of them than fit a segment are written over
     /// several; in memory it takes less than some ten MiB, beside what snapshots that are alive
     /// keep of each key. To give up everything at once, drop the keyspace, which costs the same at
     /// any size.
