@@ -54,6 +54,11 @@ impl Pending {
         self.order.len() < self.records_max && self.bytes + len <= self.bytes_max
     }
 
+    /// Whether who fills it on purpose should have it emptied first: one record more may be large.
+    pub(crate) fn is_half_full(&self) -> bool {
+        self.order.len() >= self.records_max.div_ceil(2) || self.bytes >= self.bytes_max / 2
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.waiting.len()
     }

@@ -186,24 +186,23 @@ impl Shared {
     /// same whether the answer is yes or no.
     fn make_room(&self, state: &mut State, spot: Spot, tag: u64, now: Now) -> Result<(), Refusal> {
         let limits = &self.options.limits;
-        let table = state.table(Which::Provides);
-        let of_key = table.of_key(spot.prefix).count();
-        if of_key == 0
-            && table.keys() >= limits.foreign_keys_max
-            && !(self.evict_expired(state, Which::Provides, now)
-                && state.table(Which::Provides).keys() < limits.foreign_keys_max)
-        {
+        let of_key = state.table(Which::Provides).of_key(spot.prefix).count();
+        let keys_fit =
+            |state: &State| state.table(Which::Provides).keys() < limits.foreign_keys_max;
+        if of_key == 0 && !self.evict_until(state, Which::Provides, now, keys_fit) {
             return Err(Refusal::Keys);
         }
         if of_key >= limits.providers_per_key_max && !self.evict_of_key(state, spot.prefix, now) {
             return Err(Refusal::KeyFull);
         }
-        if state.per_peer.of(tag) >= limits.records_per_provider_max {
+        let provider_fits =
+            |state: &State| state.per_peer.of(tag) < limits.records_per_provider_max;
+        if !self.evict_until(state, Which::Provides, now, provider_fits) {
             return Err(Refusal::Provider);
         }
-        let is_full =
-            |state: &State| state.table(Which::Provides).len() >= limits.foreign_provides_max;
-        if is_full(state) && (!self.evict_expired(state, Which::Provides, now) || is_full(state)) {
+        let all_fit =
+            |state: &State| state.table(Which::Provides).len() < limits.foreign_provides_max;
+        if !self.evict_until(state, Which::Provides, now, all_fit) {
             return Err(Refusal::Provides);
         }
         Ok(())
@@ -305,10 +304,8 @@ impl Shared {
             return Ok(slot);
         }
         let max = self.options.limits.own_provides_max;
-        if state.table(Which::OwnProvides).len() >= max
-            && !(self.evict_expired(state, Which::OwnProvides, now)
-                && state.table(Which::OwnProvides).len() < max)
-        {
+        let fits = |state: &State| state.table(Which::OwnProvides).len() < max;
+        if !self.evict_until(state, Which::OwnProvides, now, fits) {
             return Err(Refusal::Keys);
         }
         let entry = Entry {

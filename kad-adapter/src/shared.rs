@@ -24,6 +24,8 @@ use crate::time::{Anchor, ns_of, second_of_ms};
 
 /// The engine keeps a record this long after the grace, so that it never goes before we say so.
 const ENGINE_SLACK_MS: u64 = 60_000;
+/// Keys whose expired records one call takes out at most to make room: what it costs stays bounded.
+const EVICTED_KEYS_MAX: usize = 64;
 /// The engine's word for never.
 pub(crate) const NEVER_MS: u64 = u64::MAX;
 
@@ -67,7 +69,7 @@ impl Which {
 }
 
 /// Where a key lies in the keyspace of Kademlia.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Spot {
     /// The first eight bytes of its SHA-256.
     pub(crate) prefix: u64,
@@ -345,9 +347,30 @@ impl Shared {
         }
     }
 
-    /// Makes room under a quota by taking out the record that expired first, with all expired
-    /// ones of its key. False if nothing has expired.
-    pub(crate) fn evict_expired(&self, state: &mut State, which: Which, now: Now) -> bool {
+    /// Takes expired records out, those first that expired first, until there is room under a
+    /// quota: one may be of a key that lives on, or of a provider that is not over its share. False
+    /// if there is no room after so many keys, or nothing more has expired.
+    pub(crate) fn evict_until(
+        &self,
+        state: &mut State,
+        which: Which,
+        now: Now,
+        has_room: impl Fn(&State) -> bool,
+    ) -> bool {
+        for _ in 0..EVICTED_KEYS_MAX {
+            if has_room(state) {
+                return true;
+            }
+            if !self.evict_expired(state, which, now) {
+                return false;
+            }
+        }
+        has_room(state)
+    }
+
+    /// Takes out the record that expired first, with all expired ones of its key. False if nothing
+    /// has expired.
+    fn evict_expired(&self, state: &mut State, which: Which, now: Now) -> bool {
         let Some((deadline_s, first)) = state.table(which).first_deadline() else {
             return false;
         };

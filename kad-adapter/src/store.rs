@@ -1,6 +1,7 @@
 //! The store as libp2p-kad holds it: the eight calls of the trait, timed, and what goes with them.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use crate::error::Result;
 use crate::handle::Handle;
 use crate::open;
 use crate::options::Options;
-use crate::shared::Shared;
+use crate::shared::{Shared, Spot};
 use crate::windows::{ProvidedIter, RecordsIter};
 
 /// A record store that survives restarts and never holds up the swarm.
@@ -23,6 +24,30 @@ use crate::windows::{ProvidedIter, RecordsIter};
 /// what a crash leaves stands in the crate's documentation.
 pub struct PersistentStore {
     shared: Arc<Shared>,
+}
+
+/// What a call of `records()` or `provided()` gave.
+#[derive(Default)]
+struct Window {
+    yielded: bool,
+    /// Something that no call before gave.
+    brought: bool,
+}
+
+/// Calls until one brings nothing new. A window may be empty although there is more, where all is
+/// close to its deadline: so many in a row are the end too.
+fn all_windows(mut call: impl FnMut(&mut HashSet<Spot>) -> Result<Window>) -> Result<()> {
+    const EMPTY_MAX: usize = 64;
+    let mut seen = HashSet::new();
+    let mut empty = 0;
+    while empty < EMPTY_MAX {
+        let window = call(&mut seen)?;
+        if window.yielded && !window.brought {
+            break;
+        }
+        empty = if window.yielded { 0 } else { empty + 1 };
+    }
+    Ok(())
 }
 
 /// What came over from another store.
@@ -85,33 +110,56 @@ impl PersistentStore {
     }
 
     /// Takes over what another store yields: its `records()`, its `provided()`, and the providers
-    /// of the keys that it provides. The trait shows no more: provider records of other keys stay
-    /// behind. Durable when [`Handle::sync`] has returned.
+    /// of the keys that it provides. One that yields windows, as this one does, is asked until a
+    /// window brings nothing new. The trait shows no more: provider records of other keys stay
+    /// behind, and of a store like this one what is close to its deadline. Memory follows the
+    /// number of keys. Durable when [`Handle::sync`] has returned.
     ///
     /// # Errors
     /// What keeps the disk from taking them; what was taken stays.
     pub fn fill_from<S: RecordStore>(&mut self, other: &S) -> Result<Filled> {
-        const BETWEEN_DRAINS: u64 = 1_000;
         let mut filled = Filled::default();
-        for record in other.records() {
-            match self.shared.put(&record) {
-                Ok(()) => filled.records += 1,
+        all_windows(|seen| {
+            let mut window = Window::default();
+            for record in other.records() {
+                window.yielded = true;
+                if seen.insert(Spot::of(record.key.as_ref())) {
+                    window.brought = true;
+                    match self.shared.put(&record) {
+                        Ok(()) => filled.records += 1,
+                        Err(_) => filled.refused += 1,
+                    }
+                }
+            }
+            Ok(window)
+        })?;
+        all_windows(|seen| {
+            let mut window = Window::default();
+            for provided in other.provided() {
+                window.yielded = true;
+                if seen.insert(Spot::of(provided.key.as_ref())) {
+                    window.brought = true;
+                    self.fill_providers(&other.providers(&provided.key), &mut filled)?;
+                }
+            }
+            Ok(window)
+        })?;
+        self.shared.drain()?;
+        Ok(filled)
+    }
+
+    fn fill_providers(&self, records: &[ProviderRecord], filled: &mut Filled) -> Result<()> {
+        for record in records {
+            // The queue is there to bound what others send; who fills a store waits instead.
+            if self.shared.lock().pending.is_half_full() {
+                self.shared.drain()?;
+            }
+            match self.shared.add_provider(record) {
+                Ok(()) => filled.provides += 1,
                 Err(_) => filled.refused += 1,
             }
         }
-        for provided in other.provided() {
-            for record in other.providers(&provided.key) {
-                match self.shared.add_provider(&record) {
-                    Ok(()) => filled.provides += 1,
-                    Err(_) => filled.refused += 1,
-                }
-                if filled.provides % BETWEEN_DRAINS == 0 {
-                    self.shared.drain()?;
-                }
-            }
-        }
-        self.shared.drain()?;
-        Ok(filled)
+        Ok(())
     }
 
     fn timed<T>(&self, call: impl FnOnce(&Shared) -> T) -> T {

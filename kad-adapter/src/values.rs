@@ -1,5 +1,7 @@
 //! Value records: get, put, remove, retain. A put is in the kernel's hands before it answers.
 
+use std::collections::HashSet;
+
 use libp2p_identity::PeerId;
 use libp2p_kad::store::Error as StoreError;
 use libp2p_kad::{Record, RecordKey};
@@ -122,12 +124,13 @@ impl Shared {
 
     /// Keeps what the predicate says, and the changes that it made.
     pub(crate) fn retain(&self, mut keep: impl FnMut(&RecordKey, &mut Record) -> bool) {
+        let mut moved = HashSet::new();
         for which in [Which::Values, Which::OwnValues] {
             let mut from = Some(0);
             while let Some(start) = from {
                 let (slots, next) = self.value_slots(which, start);
                 for slot in slots {
-                    self.retain_one((which, slot), &mut keep);
+                    self.retain_one((which, slot), &mut moved, &mut keep);
                 }
                 from = next;
             }
@@ -161,8 +164,7 @@ impl Shared {
         } else {
             self.options.limits.foreign_records_max
         };
-        state.table(to).len() < max
-            || (self.evict_expired(state, to, now) && state.table(to).len() < max)
+        self.evict_until(state, to, now, |state| state.table(to).len() < max)
     }
 
     /// Whether an own record is stored already as it is: publishing again writes nothing.
@@ -263,18 +265,32 @@ impl Shared {
         Ok(())
     }
 
-    fn retain_one(&self, held: Held, keep: &mut impl FnMut(&RecordKey, &mut Record) -> bool) {
+    /// `moved`: records that a change took elsewhere, where they are not visited again.
+    fn retain_one(
+        &self,
+        held: Held,
+        moved: &mut HashSet<Spot>,
+        keep: &mut impl FnMut(&RecordKey, &mut Record) -> bool,
+    ) {
         let anchor = self.lock().anchor;
         let Some(before) = self.read_any_value(held, &anchor) else {
             return;
         };
+        if moved.remove(&Spot::of(before.key.as_ref())) {
+            return;
+        }
         let mut record = before.clone();
         if !keep(&before.key, &mut record) {
             self.remove(&before.key);
         } else if record != before {
             // A failure is counted and shown by health; the record stays as it was.
-            let _refused = self.put(&record);
-            if record.key != before.key {
+            let was_put = self.put(&record).is_ok();
+            let (was_own, is_own) = (held.0.is_own(), record.publisher == Some(self.local));
+            let has_new_key = record.key != before.key;
+            if was_put && (has_new_key || was_own != is_own) {
+                moved.insert(Spot::of(record.key.as_ref()));
+            }
+            if was_put && has_new_key {
                 self.remove(&before.key);
             }
         }

@@ -192,6 +192,41 @@ fn retain_keeps_what_it_says_with_the_changes_made() {
 }
 
 #[test]
+fn retain_visits_what_it_moves_once() {
+    let dir = dir();
+    let mut store = open_with(dir.path(), quiet().window_records(5_000));
+    for number in 0..3_000 {
+        store.put(record(number, b"mine now")).expect("put");
+    }
+    let mut visits = 0;
+    store.retain(|_, record| {
+        visits += 1;
+        record.publisher = Some(local());
+        record.value.push(7);
+        true
+    });
+    assert_eq!(visits, 3_000);
+    assert_eq!(store.handle().stats().own_records, 3_000);
+    for record in store.records() {
+        assert_eq!(record.value.len(), b"mine now".len() + 1);
+    }
+    // Under another key, some ahead and some behind.
+    let mut visits = 0;
+    store.retain(|was, record| {
+        visits += 1;
+        record.key = [was.as_ref(), b"moved"].concat().into();
+        record.value.push(8);
+        visits % 3 > 0
+    });
+    assert_eq!(visits, 3_000);
+    assert_eq!(store.records().count(), 2_000);
+    for record in store.records() {
+        assert_eq!(record.value.len(), b"mine now".len() + 2);
+        assert_eq!(record.key.as_ref().len(), 34 + b"moved".len());
+    }
+}
+
+#[test]
 fn it_is_send_and_needs_no_runtime() {
     fn is_send<T: Send + 'static>(_: &T) {}
     let dir = dir();
@@ -247,5 +282,60 @@ fn a_store_is_filled_from_any_other() {
             store.providers(&key(number)),
             memory.providers(&key(number))
         );
+    }
+}
+
+#[test]
+fn a_store_is_filled_through_a_queue_that_holds_little() {
+    let mut memory = MemoryStore::new(local());
+    for number in 0..500 {
+        memory.add_provider(own_provide(number)).expect("added");
+        memory
+            .add_provider(provider(number, number))
+            .expect("added");
+    }
+    let queues = [(1, 8 << 20), (10, 8 << 20), (700, 8 << 20), (16_384, 1_000)];
+    for (queue_records_max, queue_bytes_max) in queues {
+        let dir = dir();
+        let limits = Limits {
+            queue_records_max,
+            queue_bytes_max,
+            ..Limits::default()
+        };
+        let mut store = open_with(dir.path(), quiet().limits(limits));
+        let filled = store.fill_from(&memory).expect("filled");
+        assert_eq!((filled.provides, filled.refused), (1_000, 0));
+        for number in 0..500 {
+            assert_eq!(
+                store.providers(&key(number)),
+                memory.providers(&key(number))
+            );
+        }
+    }
+}
+
+#[test]
+fn a_store_that_yields_windows_comes_over_whole() {
+    let (from, to) = (dir(), dir());
+    let mut other = open_with(from.path(), quiet().window_records(64));
+    for number in 0..300 {
+        other.put(record(number, b"from a window")).expect("put");
+        other.add_provider(own_provide(number)).expect("added");
+        other.add_provider(provider(number, number)).expect("added");
+    }
+    // It begins in the middle of a cycle.
+    assert_eq!(
+        (other.records().count(), other.provided().count()),
+        (64, 64)
+    );
+    let mut store = open(to.path());
+    let filled = store.fill_from(&other).expect("filled");
+    assert_eq!(
+        (filled.records, filled.provides, filled.refused),
+        (300, 600, 0)
+    );
+    for number in 0..300 {
+        assert_eq!(store.get(&key(number)), other.get(&key(number)));
+        assert_eq!(store.providers(&key(number)).len(), 2);
     }
 }

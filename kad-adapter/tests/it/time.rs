@@ -269,6 +269,58 @@ fn a_store_full_of_expired_entries_takes_a_fresh_one_at_the_first_try() {
 }
 
 #[test]
+fn an_expired_entry_on_a_key_that_lives_does_not_keep_a_fresh_key_out() {
+    let dir = dir();
+    let (time, options) = timed();
+    let limits = Limits {
+        foreign_keys_max: 50,
+        ..Limits::default()
+    };
+    let mut store = open_with(dir.path(), options.limits(limits));
+    let mut add = |number, who, ttl| {
+        let provide = with_expiry(provider(number, who), time.instant() + ttl);
+        store.add_provider(provide).expect("added");
+    };
+    // What expired first frees no key: another provider of it lives on.
+    add(0, 1, seconds(5));
+    add(0, 2, HOUR);
+    for number in 1..50 {
+        add(number, 1, seconds(10));
+    }
+    time.advance(seconds(10));
+    store.add_provider(provider(99, 1)).expect("added");
+    assert_eq!(store.providers(&key(99)), [provider(99, 1)]);
+    assert_eq!(store.providers(&key(0)).len(), 1, "the one that lives");
+    assert!(store.handle().stats().evicted <= 2, "no more than it needs");
+}
+
+#[test]
+fn what_has_expired_does_not_count_in_a_providers_quota() {
+    let dir = dir();
+    let (time, options) = timed();
+    let limits = Limits {
+        records_per_provider_max: 10,
+        ..Limits::default()
+    };
+    let mut store = open_with(dir.path(), options.limits(limits));
+    // Those of another provider are over first.
+    for number in 0..10 {
+        let provide = with_expiry(provider(100 + number, 2), time.instant() + seconds(5));
+        store.add_provider(provide).expect("added");
+        let provide = with_expiry(provider(number, 1), time.instant() + seconds(10));
+        store.add_provider(provide).expect("added");
+    }
+    assert!(store.add_provider(provider(99, 1)).is_err());
+    time.advance(seconds(10));
+    store.add_provider(provider(99, 1)).expect("added");
+    assert_eq!(store.providers(&key(99)), [provider(99, 1)]);
+    assert!(
+        store.handle().stats().evicted <= 11,
+        "no more than it needs"
+    );
+}
+
+#[test]
 fn a_key_full_of_expired_providers_takes_a_fresh_one() {
     let dir = dir();
     let (time, options) = timed();
