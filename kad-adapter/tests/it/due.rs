@@ -26,6 +26,7 @@ fn windows_meet_each_entry_once_a_cycle_in_order_and_over_restarts() {
         store.put(record(number, b"v")).expect("put");
         store.put(own_record(number + 5_000, b"v")).expect("put");
     }
+    let mut reopened = 0;
     for _cycle in 0..3 {
         let (mut met, mut values) = (Vec::new(), Vec::new());
         while met.len() < 1_000 {
@@ -40,12 +41,22 @@ fn windows_meet_each_entry_once_a_cycle_in_order_and_over_restarts() {
         assert!(met.is_sorted(), "in the order of the keyspace");
         assert_eq!(met.iter().collect::<HashSet<_>>().len(), 1_000);
         while values.len() < 2_000 {
-            let window: Vec<_> = store.records().map(|record| record.key.to_vec()).collect();
+            let window: Vec<_> = store
+                .records()
+                .map(|record| KBucketKey::new(record.key.clone()).hashed_bytes().to_vec())
+                .collect();
             assert!((1..=64).contains(&window.len()));
             values.extend(window);
+            if values.len() % 7 == 0 {
+                drop(store);
+                store = open_with(dir.path(), options.clone());
+                reopened += 1;
+            }
         }
+        assert!(values.is_sorted(), "in the order of the keyspace");
         assert_eq!(values.iter().collect::<HashSet<_>>().len(), 2_000);
     }
+    assert!(reopened >= 3, "in the middle of a cycle, {reopened} times");
 }
 
 #[test]

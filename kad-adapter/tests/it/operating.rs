@@ -117,7 +117,9 @@ fn a_read_only_look_lists_and_verifies_what_a_node_left() {
     store.handle().step().expect("stepped");
     // While the store is open, and without its lock.
     let look = |what: &str| {
+        let before = contents(dir.path());
         let found = inspect::look(dir.path()).expect(what);
+        assert!(before == contents(dir.path()), "{what}: a file changed");
         assert_eq!(found.records.len(), 49 + 49 + 50, "{what}");
         assert!(found.undecodable.is_empty() && found.damaged.is_empty());
         let values = found
@@ -137,6 +139,74 @@ fn a_read_only_look_lists_and_verifies_what_a_node_left() {
     drop(store);
     look("after it was closed");
     assert!(before.len() <= files(dir.path()).len());
+}
+
+/// The names of all files with their bytes.
+fn contents(dir: &std::path::Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    files(dir)
+        .into_iter()
+        .map(|name| {
+            let bytes = std::fs::read(dir.join(&name)).expect("read");
+            (name, bytes)
+        })
+        .collect()
+}
+
+#[test]
+fn a_read_only_look_tells_a_flipped_byte() {
+    const VALUE: &[u8] = b"a value that is found among all bytes";
+    let dir = dir();
+    let mut store = open(dir.path());
+    for number in 0..20 {
+        store.put(record(number, b"another")).expect("put");
+    }
+    store.put(record(99, VALUE)).expect("put");
+    drop(store);
+    let mut flipped = 0;
+    for (name, mut bytes) in contents(dir.path()) {
+        let at = bytes.windows(VALUE.len()).position(|part| part == VALUE);
+        if let Some(at) = at {
+            bytes[at + 5] ^= 0x10;
+            std::fs::write(dir.path().join(name), bytes).expect("written");
+            flipped += 1;
+        }
+    }
+    assert_eq!(flipped, 1);
+    let found = inspect::look(dir.path()).expect("looked");
+    assert_eq!(found.damaged.len(), 1);
+    assert_eq!(found.records.len(), 20, "the others are listed");
+    assert!(
+        found
+            .records
+            .iter()
+            .all(|listed| listed.value == b"another")
+    );
+}
+
+#[test]
+fn live_and_dead_bytes_follow_what_is_stored_and_removed() {
+    let dir = dir();
+    let mut store = open(dir.path());
+    let handle = store.handle();
+    for number in 0..100 {
+        store.put(record(number, &[7; 1_000])).expect("put");
+    }
+    handle.step().expect("stepped");
+    let full = handle.stats();
+    assert!((100_000..200_000).contains(&full.live_bytes), "{full:?}");
+    for number in 0..40 {
+        store.remove(&key(number));
+    }
+    handle.step().expect("stepped");
+    let less = handle.stats();
+    assert!(less.live_bytes + 40_000 <= full.live_bytes, "{less:?}");
+    assert!(less.live_bytes >= 60_000, "{less:?}");
+    assert!(less.dead_bytes >= full.dead_bytes + 40_000, "{less:?}");
+    handle.merge(peercask::Merge::Full).expect("merged");
+    handle.step().expect("stepped");
+    let merged = handle.stats();
+    assert!(merged.live_bytes >= 60_000, "{merged:?}");
+    assert!(merged.dead_bytes < 40_000, "{merged:?}");
 }
 
 #[cfg(feature = "prometheus-client")]
