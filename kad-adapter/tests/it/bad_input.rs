@@ -2,7 +2,7 @@
 
 use libp2p_kad::store::RecordStore;
 use peercask::{KeyspaceOptions, Store};
-use peercask_kad::{PersistentStore, inspect};
+use peercask_kad::{PersistentStore, Published, inspect};
 
 use crate::support::*;
 
@@ -50,6 +50,63 @@ fn bytes_that_say_nothing_are_counted_skipped_and_kept() {
         store = open(dir.path());
         assert_eq!(store.records().count(), 149);
     }
+}
+
+#[test]
+fn own_records_and_publishing_times_that_say_nothing_are_skipped_and_kept() {
+    let dir = dir();
+    let mut store = open(dir.path());
+    let handle = store.handle();
+    for number in 0..20 {
+        store.put(own_record(number, b"good")).expect("put");
+        store.add_provider(own_provide(number)).expect("added");
+        for what in [Published::Value, Published::Provide] {
+            let noted = handle.mark_published(what, &key(number));
+            assert!(noted.expect("open"));
+        }
+    }
+    drop(store);
+    let mut changed = 0;
+    behind(dir.path(), |store| {
+        for info in store.keyspaces() {
+            let space = store.existing_keyspace(&info.name).expect("there");
+            let put = |key: &[u8], bytes: &[u8]| space.put(key, bytes).expect("put");
+            if info.name.starts_with("kad.own-") {
+                put(&3_u32.to_le_bytes(), b"\x01\xFFnonsense");
+                put(&60_u32.to_le_bytes(), b"");
+            } else if info.name.starts_with("kad.published-") {
+                put(&5_u32.to_le_bytes(), b"?");
+                put(&900_u32.to_le_bytes(), &[7; 12]);
+            } else {
+                continue;
+            }
+            put(b"no slot at all", b"x");
+            changed += 1;
+        }
+    });
+    assert_eq!(changed, 4);
+    let mut store = open(dir.path());
+    let handle = store.handle();
+    assert_eq!(handle.report().undecodable, 6);
+    assert_eq!(
+        (store.records().count(), store.provided().count()),
+        (19, 19)
+    );
+    // Without its publishing time a record is due, and no other one is.
+    let due = handle.due(seconds(3_600), 100).expect("open");
+    assert_eq!(due.total, 2);
+    for number in 100..200 {
+        store.put(own_record(number, b"new")).expect("put");
+        store.add_provider(own_provide(number)).expect("added");
+    }
+    drop(store);
+    let found = inspect::look(dir.path()).expect("looked");
+    assert_eq!(found.undecodable.len(), 6, "kept for inspection");
+    let store = open(dir.path());
+    assert_eq!(
+        (store.records().count(), store.provided().count()),
+        (119, 119)
+    );
 }
 
 #[test]

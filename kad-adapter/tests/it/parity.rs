@@ -100,6 +100,14 @@ fn a_full_key_takes_no_more_and_says_ok_as_memory_store_does() {
     assert!(!store.providers(&key(1)).contains(&provider(1, 99)));
     assert_eq!(store.providers(&key(1)).len(), 20);
     assert_eq!(store.handle().stats().refused.of(Refusal::KeyFull), 1);
+    drop(store);
+    let mut store = open(dir.path());
+    store
+        .add_provider(provider(1, 98))
+        .expect("not added, yet Ok");
+    let expected: Vec<_> = (0..20).map(|number| provider(1, number)).collect();
+    assert_eq!(store.providers(&key(1)), expected);
+    assert_eq!(store.handle().stats().refused.of(Refusal::KeyFull), 1);
 }
 
 #[test]
@@ -130,6 +138,9 @@ fn limits_bind_at_their_number_and_replacing_is_allowed_at_capacity() {
         assert!(matches!(exact, Err(Error::ValueTooLarge)));
         store.put(record(2, &[0; 99])).expect("one byte less");
     };
+    full(&mut store);
+    drop(store);
+    let mut store = open_with(dir.path(), quiet().limits(limits.clone()));
     full(&mut store);
     drop(store);
     // With smaller limits than it holds it keeps what it has and takes nothing new.
