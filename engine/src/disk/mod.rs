@@ -216,3 +216,123 @@ pub(crate) fn read_whole(disk: &dyn Disk, name: &str, max: u64) -> io::Result<Ve
     bytes.truncate(n);
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    /// Gives `most` bytes at a time; the call with the number `interrupted` is.
+    struct Short {
+        bytes: Mutex<Vec<u8>>,
+        most: usize,
+        interrupted: Option<usize>,
+        calls: AtomicUsize,
+    }
+
+    impl Short {
+        fn new(bytes: Vec<u8>, most: usize, interrupted: Option<usize>) -> Short {
+            Short {
+                bytes: Mutex::new(bytes),
+                most,
+                interrupted,
+                calls: AtomicUsize::new(0),
+            }
+        }
+
+        /// How much of `len` bytes this call does.
+        fn call(&self, len: usize) -> io::Result<usize> {
+            let number = self.calls.fetch_add(1, Relaxed);
+            match self.interrupted == Some(number) {
+                true => Err(io::Error::from(io::ErrorKind::Interrupted)),
+                false => Ok(len.min(self.most)),
+            }
+        }
+    }
+
+    impl DiskFile for Short {
+        fn write_some_at(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
+            let n = self.call(bytes.len())?;
+            let at = usize::try_from(at).expect("small");
+            self.bytes.lock().expect("held")[at..at + n].copy_from_slice(&bytes[..n]);
+            Ok(n)
+        }
+        fn read_some_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+            let held = self.bytes.lock().expect("held");
+            let rest = &held[usize::try_from(at).expect("small").min(held.len())..];
+            let n = self.call(buffer.len().min(rest.len()))?;
+            buffer[..n].copy_from_slice(&rest[..n]);
+            Ok(n)
+        }
+        fn len(&self) -> io::Result<u64> {
+            Ok(self.bytes.lock().expect("held").len() as u64)
+        }
+        fn set_len_raw(&self, _len: u64) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+        fn reserve_raw(&self, _len: u64) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+        fn sync_data_raw(&self) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+        fn map(&self, _len: u64) -> io::Result<Option<Map>> {
+            Ok(None)
+        }
+        fn links(&self) -> io::Result<u64> {
+            Ok(1)
+        }
+        fn drop_cache(&self) {}
+    }
+
+    const LEN: usize = 37;
+    const AT: usize = 5;
+
+    /// Every length at a time, and an interruption at no call, the first, one between, the last.
+    fn each(mut what: impl FnMut(usize, Option<usize>)) {
+        for most in 1..=LEN {
+            let calls = LEN.div_ceil(most);
+            for interrupted in [None, Some(0), Some(calls / 2), Some(calls - 1)] {
+                what(most, interrupted);
+            }
+        }
+    }
+
+    #[test]
+    fn all_is_written_however_short_and_interrupted_the_calls_are() {
+        let wanted: Vec<u8> = (1..).take(LEN).collect();
+        each(|most, interrupted| {
+            let file = Short::new(vec![0; AT + LEN + 3], most, interrupted);
+            write_all_at(&file, &wanted, AT as u64).expect("written");
+            let calls = LEN.div_ceil(most) + usize::from(interrupted.is_some());
+            assert_eq!(file.calls.load(Relaxed), calls, "{most} {interrupted:?}");
+            let expected = [&[0; AT][..], &wanted, &[0; 3]].concat();
+            assert_eq!(*file.bytes.lock().expect("held"), expected, "{most}");
+        });
+        let none = Short::new(vec![0; LEN], 0, None);
+        let error = write_all_at(&none, &wanted, 0).expect_err("no byte is taken");
+        assert_eq!(error.kind(), io::ErrorKind::WriteZero);
+    }
+
+    #[test]
+    fn all_is_read_however_short_and_interrupted_the_calls_are() {
+        let held: Vec<u8> = (1..).take(AT + LEN).collect();
+        each(|most, interrupted| {
+            let file = Short::new(held.clone(), most, interrupted);
+            let mut buffer = [0; LEN];
+            let n = read_full_at(&file, &mut buffer, AT as u64).expect("read");
+            assert_eq!(
+                (n, &buffer[..]),
+                (LEN, &held[AT..]),
+                "{most} {interrupted:?}"
+            );
+            // Behind the end nothing is read, and what was there stays.
+            let file = Short::new(held.clone(), most, interrupted);
+            let mut longer = [0xEE; LEN + 4];
+            let n = read_full_at(&file, &mut longer, AT as u64).expect("read");
+            assert_eq!((n, &longer[..LEN]), (LEN, &held[AT..]), "{most}");
+            assert_eq!(longer[LEN..], [0xEE; 4], "{most}");
+        });
+    }
+}

@@ -202,6 +202,9 @@ fn leftovers_of_every_kind_are_removed_and_foreign_files_are_not_touched() {
     let leftovers = [
         "manifest-a.tmp",
         "manifest-b.tmp",
+        "keydir-a.tmp",
+        "keydir-b.tmp",
+        "CHECKPOINT.tmp",
         "seg-00000000000000ff.cask.tmp",
         "hint-00000000000000ff.cask.tmp",
         "hint-00000000000000fe.cask",
