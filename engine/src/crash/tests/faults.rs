@@ -3,11 +3,14 @@
 
 use super::{Trial, flat, try_out};
 use crate::crash::machine::{keyspace, options};
-use crate::crash::{Failure, Fault, Operation, SimDisk, Workload};
+use crate::crash::{Cut, Failure, Fault, Operation, SimDisk, Workload};
+use crate::disk::sim::State;
 use crate::error::ErrorKind;
 use crate::merge::Merge;
 use crate::options::{Durability, Options, Reads, Write};
 use crate::store::Store;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 
 /// Runs the workload on a disk that fails so, crashes it at its end and at some points before,
 /// and judges what is left; returns how many states were judged.
@@ -99,10 +102,7 @@ fn after_a_failed_sync_nothing_is_acknowledged_although_the_next_sync_would_succ
             "{closed}"
         );
         drop(space);
-        for after in [
-            disk.crash_losing_all(),
-            disk.crash(&crate::crash::Cut::Kill),
-        ] {
+        for after in [disk.crash_losing_all(), disk.crash(&Cut::Kill)] {
             let store = Store::open_on(&after, options()).expect("opens");
             let space = keyspace(&store, 0).expect("there");
             assert_eq!(
@@ -116,19 +116,55 @@ fn after_a_failed_sync_nothing_is_acknowledged_although_the_next_sync_would_succ
 
 #[test]
 fn a_drop_after_an_error_acknowledges_nothing_and_hides_nothing() {
-    let disk = SimDisk::new(1);
-    let store = Store::open_on(&disk, options()).expect("opened");
-    let space = keyspace(&store, 0).expect("made");
-    let buffered = Write::new().durability(Durability::Buffered);
-    let in_memory = space.put_with("k", "v", buffered).expect("in memory");
-    drop(in_memory);
-    disk.set_faults(&[Fault::new(Operation::Write, Failure::Io).for_good(true)]);
-    let first = space.put("l", "w").expect_err("cannot be written");
-    assert_eq!(first.kind(), ErrorKind::Io, "{first}");
-    drop((space, store));
-    disk.set_faults(&[]);
-    let store = Store::open_on(&disk, options()).expect("opens");
-    assert_eq!(store.recovery().damage, []);
+    for closes in [true, false] {
+        let disk = SimDisk::new(1);
+        let store = Store::open_on(&disk, options()).expect("opened");
+        let space = keyspace(&store, 0).expect("made");
+        space.put("before", "kept").expect("acknowledged");
+        let buffered = Write::new().durability(Durability::Buffered);
+        let in_memory = space.put_with("k", "v", buffered).expect("in memory");
+        drop(in_memory);
+        disk.set_faults(&[Fault::new(Operation::Sync, Failure::Io)]);
+        let first = space.put("l", "w").expect_err("cannot be synced");
+        assert_eq!(first.kind(), ErrorKind::Io, "{first}");
+        let full = Fault::new(Operation::Write, Failure::StorageFull).for_good(true);
+        disk.set_faults(&[full]);
+        let second = space.put("m", "x").expect_err("refused");
+        assert_eq!(second.kind(), ErrorKind::Poisoned, "{second}");
+        let cause = first.to_string();
+        assert!(second.to_string().contains(&cause), "{second}");
+        let poisoned = store.stats().poisoned.expect("it is");
+        assert!(poisoned.contains(&cause), "{poisoned}");
+
+        let syncs = Arc::new(AtomicU64::new(0));
+        let seen = syncs.clone();
+        disk.set_hook(Some(Box::new(move |state: &State| {
+            let last = state.last.as_ref().map(|call| call.operation);
+            if matches!(last, Some(Operation::Sync | Operation::SyncDirectory)) {
+                seen.fetch_add(1, Ordering::Relaxed);
+            }
+        })));
+        drop(space);
+        if closes {
+            let told = store.close().expect_err("close tells it");
+            assert!(told.to_string().contains(&cause), "the first cause: {told}");
+        } else {
+            drop(store);
+        }
+        disk.set_hook(None);
+        assert_eq!(syncs.load(Ordering::Relaxed), 0, "nothing is synced again");
+        disk.set_faults(&[]);
+        for after in [disk.crash_losing_all(), disk.crash(&Cut::Kill), disk] {
+            let store = Store::open_on(&after, options()).expect("opens");
+            assert_eq!(store.recovery().damage, []);
+            let space = keyspace(&store, 0).expect("there");
+            let get = |key: &str| space.get(key).expect("read").map(|value| value.to_vec());
+            assert_eq!(get("before").as_deref(), Some(&b"kept"[..]));
+            assert!(matches!(get("k").as_deref(), None | Some(b"v")));
+            assert!(matches!(get("l").as_deref(), None | Some(b"w")));
+            assert_eq!(get("m"), None, "refused for good");
+        }
+    }
 }
 
 #[test]
@@ -155,10 +191,13 @@ fn a_sector_that_cannot_be_read_costs_its_key_alone_and_merge_keeps_both_inputs(
         .find(|name| name.starts_with("seg-"))
         .expect("a segment");
     disk.set_unreadable(first, 5).expect("there");
-    let mut failed = 0;
+    let (mut failed, mut readable) = (0, Vec::new());
     for key in 3..6_u8 {
         match space.get([key]) {
-            Ok(value) => assert_eq!(value.as_deref(), Some(&[key; 700][..])),
+            Ok(value) => {
+                assert_eq!(value.as_deref(), Some(&[key; 700][..]));
+                readable.push(key);
+            }
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::Io, "{error}");
                 assert_eq!(error.file(), Some(first.as_str()), "{error}");
@@ -167,10 +206,32 @@ fn a_sector_that_cannot_be_read_costs_its_key_alone_and_merge_keeps_both_inputs(
         }
     }
     assert!((1..=2).contains(&failed), "{failed} keys lie in the sector");
-    let _told = store.merge(Merge::Full);
-    let files: Vec<String> = disk.files().into_iter().map(|(name, _)| name).collect();
+    let inputs = segments_of(&disk);
+    assert!(inputs.len() >= 2, "{inputs:?}");
+    let told = store
+        .merge(Merge::Full)
+        .expect_err("a live record cannot be read");
+    assert_eq!(told.file(), Some(first.as_str()), "{told}");
+    let files = segments_of(&disk);
     assert!(
-        files.contains(first),
-        "an input that cannot be read is kept: {files:?}"
+        inputs.iter().all(|input| files.contains(input)),
+        "all inputs are kept: {inputs:?} of {files:?}"
     );
+    let others = |store: &Store, when: &str| {
+        let space = keyspace(store, 0).expect("there");
+        for key in readable.iter().copied().chain(10..13) {
+            let value = space.get([key]).unwrap_or_else(|e| panic!("{when}: {e}"));
+            let written = if key < 10 { key } else { key - 10 };
+            assert_eq!(value.as_deref(), Some(&[written; 700][..]), "{when}: {key}");
+        }
+        for key in 0..3_u8 {
+            assert_eq!(space.get([key]).expect("read"), None, "{when}: deleted");
+        }
+    };
+    others(&store, "after the merge");
+}
+
+fn segments_of(disk: &SimDisk) -> Vec<String> {
+    let names = disk.files().into_iter().map(|(name, _)| name);
+    names.filter(|name| name.starts_with("seg-")).collect()
 }
