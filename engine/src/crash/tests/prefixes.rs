@@ -2,7 +2,7 @@
 //! of one is there or nothing, and what follows it stands.
 
 use std::sync::Arc;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use super::faults::survives;
@@ -186,10 +186,10 @@ fn verify_beside_one_that_is_refused_finds_nothing() {
 fn statistics_do_not_wait_for_one() {
     let disk = SimDisk::new(1);
     let (store, space) = with_keys(&disk);
-    let (tell, told) = channel();
+    let (tell, told) = sync_channel(1_000);
     let asked = store.clone();
     disk.set_hook(Some(Box::new(move |_| {
-        let (asked, tell, (done, is_done)) = (asked.clone(), tell.clone(), channel());
+        let (asked, tell, (done, is_done)) = (asked.clone(), tell.clone(), sync_channel(1));
         std::thread::spawn(move || done.send(asked.stats().last_seq));
         // One that waits for the log lock gets it only when this call has returned.
         let _nobody_listens = tell.send(is_done.recv_timeout(Duration::from_secs(10)));
