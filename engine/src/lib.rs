@@ -240,6 +240,17 @@
 //! calls the system: on macOS a sync asks the device to empty its cache
 //! (`F_FULLFSYNC`), on systems that are not Unix and on 32 bits segments are read by position, since
 //! a mapped file cannot be deleted or does not fit. Lengths and offsets on disk are of fixed width.
+//! Reads by position can be had everywhere:
+//!
+//! ```
+//! # use peercask::{KeyspaceOptions, Options, Reads, Store};
+//! # let dir = tempfile::tempdir().expect("a temporary directory");
+//! let store = Store::open(dir.path(), Options::default().reads(Reads::Positional))?;
+//! let keyspace = store.keyspace("k", KeyspaceOptions::hash())?;
+//! keyspace.put("key", "the same files, read without a map")?;
+//! assert!(keyspace.get("key")?.is_some());
+//! # Ok::<(), peercask::Error>(())
+//! ```
 //!
 //! # Figures
 //!
