@@ -88,6 +88,12 @@ impl Turn {
         let listed = |id: &SegmentId| entries.iter().any(|entry| entry.header.id == *id);
         self.tails.retain(|id, _| id.0 >= next || listed(id));
     }
+
+    /// A segment that was begun, given up and removed: nothing was read of it.
+    fn forget_removed_tails(&mut self, present: &BTreeSet<SegmentId>) {
+        self.tails
+            .retain(|id, tail| tail.last_seq.is_some() || present.contains(id));
+    }
 }
 
 /// The manifest as it is now, if there is one.
@@ -162,9 +168,7 @@ fn look(
         manifest,
     };
     turn.forget_merged_tails();
-    // Begun, given up and removed: nothing was read of it.
-    turn.tails
-        .retain(|id, tail| tail.last_seq.is_some() || listing.segments.contains(id));
+    turn.forget_removed_tails(&listing.segments);
     for source in files::choose(disk, &unseen, &listing, options, &mut unused)? {
         let id = source.header.id;
         if source.entry.is_some() {

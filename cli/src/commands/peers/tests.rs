@@ -217,6 +217,13 @@ fn show_prints_one_peer_by_any_of_its_names() {
     fails(&["show", &store, "no peer!"], Exit::Usage, "no peer id");
 }
 
+/// Peers come in no order that is promised, the head first.
+fn sorted(text: &str) -> Vec<&str> {
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines[1..].sort_unstable();
+    lines
+}
+
 #[test]
 fn what_is_exported_can_be_imported_and_is_the_same() {
     let room = Room::new();
@@ -252,12 +259,6 @@ fn what_is_exported_can_be_imported_and_is_the_same() {
     let told = done(&["export", &store, "--output", &target]);
     assert_eq!(told, "exported 3 peers\n");
     let written = std::fs::read_to_string(&target).expect("written");
-    // Peers come in no order that is promised, the head first.
-    let sorted = |text: &str| {
-        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
-        lines[1..].sort_unstable();
-        lines
-    };
     assert_eq!(sorted(&written), sorted(&lines));
     fails(
         &["export", &store, "--output", &target],
