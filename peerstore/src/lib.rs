@@ -7,6 +7,8 @@
 //! - `swarm` (feature `swarm`): the books as the peer store of a rust-libp2p swarm.
 #![forbid(unsafe_code)]
 
+#[cfg(any(all(feature = "gnunet", unix), feature = "libp2p"))]
+pub mod error;
 #[cfg(all(feature = "gnunet", unix))]
 pub mod gnunet;
 #[cfg(feature = "libp2p")]

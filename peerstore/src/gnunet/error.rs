@@ -1,8 +1,12 @@
-//! The one error of this room: clonable, with few kinds, each for what a caller does next. It also
-//! knows its own numbers on the wire, so that a client sees the kind that the service saw.
+//! The one error of this room, with few kinds, each for what a caller does next. It also knows its own numbers
+//! on the wire, so that a client sees the kind that the service saw.
 
 use std::fmt;
-use std::sync::Arc;
+
+use crate::error::Kind;
+
+/// What went wrong with a peerstore, and while doing what.
+pub type Error = crate::error::Error<ErrorKind>;
 
 /// The result of every fallible call of this room.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -65,35 +69,23 @@ const NUMBERS: [(ErrorKind, u8); 16] = [
     (ErrorKind::Protocol, 16),
 ];
 
-/// What went wrong, and while doing what.
-#[derive(Clone)]
-pub struct Error {
-    inner: Arc<Inner>,
-}
-
-struct Inner {
-    kind: ErrorKind,
-    message: String,
-    source: Option<peercask::Error>,
+impl Kind for ErrorKind {
+    fn of_engine(kind: peercask::ErrorKind) -> ErrorKind {
+        match kind {
+            peercask::ErrorKind::StorageFull => ErrorKind::StorageFull,
+            peercask::ErrorKind::Corrupted => ErrorKind::Corrupted,
+            peercask::ErrorKind::Locked => ErrorKind::Locked,
+            peercask::ErrorKind::InvalidArgument => ErrorKind::InvalidArgument,
+            peercask::ErrorKind::NotFound => ErrorKind::NotFound,
+            peercask::ErrorKind::UnsupportedFormat => ErrorKind::UnsupportedVersion,
+            peercask::ErrorKind::Poisoned => ErrorKind::Poisoned,
+            peercask::ErrorKind::Closed => ErrorKind::Closed,
+            _ => ErrorKind::Io,
+        }
+    }
 }
 
 impl Error {
-    /// What the caller can do about it.
-    #[must_use]
-    pub fn kind(&self) -> ErrorKind {
-        self.inner.kind
-    }
-
-    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
-        Error {
-            inner: Arc::new(Inner {
-                kind,
-                message: message.into(),
-                source: None,
-            }),
-        }
-    }
-
     pub(crate) fn invalid(message: impl Into<String>) -> Error {
         Error::new(ErrorKind::InvalidArgument, message)
     }
@@ -113,7 +105,7 @@ impl Error {
 
     /// Its number on the wire.
     pub(crate) fn number(&self) -> u8 {
-        let known = NUMBERS.iter().find(|(kind, _)| *kind == self.inner.kind);
+        let known = NUMBERS.iter().find(|(kind, _)| *kind == self.kind());
         known.map_or(12, |(_, number)| *number)
     }
 
@@ -121,47 +113,6 @@ impl Error {
     pub(crate) fn of_number(number: u8, message: impl Into<String>) -> Error {
         let known = NUMBERS.iter().find(|(_, known)| *known == number);
         Error::new(known.map_or(ErrorKind::Io, |(kind, _)| *kind), message)
-    }
-}
-
-impl From<peercask::Error> for Error {
-    fn from(error: peercask::Error) -> Error {
-        let kind = match error.kind() {
-            peercask::ErrorKind::StorageFull => ErrorKind::StorageFull,
-            peercask::ErrorKind::Corrupted => ErrorKind::Corrupted,
-            peercask::ErrorKind::Locked => ErrorKind::Locked,
-            peercask::ErrorKind::InvalidArgument => ErrorKind::InvalidArgument,
-            peercask::ErrorKind::NotFound => ErrorKind::NotFound,
-            peercask::ErrorKind::UnsupportedFormat => ErrorKind::UnsupportedVersion,
-            peercask::ErrorKind::Poisoned => ErrorKind::Poisoned,
-            peercask::ErrorKind::Closed => ErrorKind::Closed,
-            _ => ErrorKind::Io,
-        };
-        Error {
-            inner: Arc::new(Inner {
-                kind,
-                message: error.to_string(),
-                source: Some(error),
-            }),
-        }
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.inner.message)
-    }
-}
-
-impl fmt::Debug for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}({self})", self.inner.kind)
-    }
-}
-
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.inner.source.as_ref().map(|source| source as _)
     }
 }
 

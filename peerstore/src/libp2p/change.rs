@@ -99,7 +99,7 @@ impl Core {
         }
         if !batch.is_empty() {
             self.counters.writes.fetch_add(1, Ordering::Relaxed);
-            if let Err(error) = self.data.commit(batch, self.options.acknowledge) {
+            if let Err(error) = self.commit(batch) {
                 prepared
                     .iter()
                     .for_each(|prepared| self.doubt(&prepared.peer));
@@ -193,7 +193,7 @@ impl Core {
     }
 
     /// After a write that failed, what is in the store is looked up again.
-    fn doubt(&self, peer: &Peer) {
+    pub(crate) fn doubt(&self, peer: &Peer) {
         let hash = self.hash(peer);
         let mut state = self.shard(Core::shard_number(hash)).write();
         if let Some(number) = state.directory.find(hash, peer)
@@ -339,6 +339,11 @@ impl Core {
             has_private_key: reach.has_private_key,
             has_envelope: reach.has_envelope,
             has_profile: reach.profile_version != 0,
+            is_connected: reach.is_connected(),
+            plain_addresses: match self.is_own(peer) {
+                true => 0,
+                false => reach.plain_addresses(),
+            },
         }
     }
 
@@ -447,7 +452,7 @@ impl Core {
             batch.put(reach_key(peer), reach.encode());
         }
         self.counters.writes.fetch_add(1, Ordering::Relaxed);
-        self.data.commit(batch, self.options.acknowledge)?;
+        self.commit(batch)?;
         let mut state = shard.write();
         for (peer, reach) in &waiting {
             self.note(&mut state, self.hash(peer), peer, reach.clone(), None);

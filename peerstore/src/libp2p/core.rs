@@ -18,6 +18,7 @@ use super::datastore::Datastore;
 use super::directory::{Directory, Known};
 use super::error::{Error, ErrorKind, Result};
 use super::feed::Feed;
+use super::image::Image;
 use super::keeper::Keeper;
 use super::options::{GcMode, Options};
 use super::peer::Peer;
@@ -72,6 +73,11 @@ impl Shard {
     pub(crate) fn write(&self) -> RwLockWriteGuard<'_, ShardState> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// For one who has the store to itself.
+    pub(crate) fn state_mut(&mut self) -> &mut ShardState {
+        self.state.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// All records of a peer, as of one moment.
@@ -92,6 +98,9 @@ pub(crate) struct Core {
     pub(crate) recent: Mutex<Recent>,
     pub(crate) admission: Mutex<()>,
     pub(crate) protocols: Mutex<super::speakers::Numbers>,
+    pub(crate) image: Image,
+    /// Whether opening read a saved directory instead of all records.
+    pub(crate) from_image: bool,
     /// What could not be read at open.
     pub(crate) damaged: Vec<String>,
     pub(crate) read_only: bool,
@@ -125,6 +134,8 @@ impl Core {
             recent: Mutex::default(),
             admission: Mutex::new(()),
             protocols: Mutex::default(),
+            image: Image::new(),
+            from_image: false,
             damaged: Vec::new(),
             read_only,
             secret_fits: true,
@@ -191,6 +202,25 @@ impl Core {
         &self.shards[number % SHARDS]
     }
 
+    pub(crate) fn shard_mut(&mut self, number: usize) -> &mut Shard {
+        &mut self.shards[number % SHARDS]
+    }
+
+    /// The hash of names, for one who changes a shard.
+    pub(crate) fn hasher(&self) -> impl Fn(&Peer) -> u64 + use<> {
+        let hasher = self.hasher.clone();
+        move |peer| hasher.hash_one(peer)
+    }
+
+    /// Makes room for so many peers, dealt evenly, before they come.
+    pub(crate) fn expect_peers(&mut self, count: u64) {
+        let share = usize::try_from(count).unwrap_or(usize::MAX) / SHARDS;
+        let hasher = self.hasher();
+        for shard in &mut self.shards {
+            shard.state_mut().directory.expect(share, &hasher);
+        }
+    }
+
     pub(crate) fn shards(&self) -> &[Shard] {
         &self.shards
     }
@@ -205,11 +235,6 @@ impl Core {
 
     pub(crate) fn count_peers(&self) -> u64 {
         self.counters.peers.load(Ordering::Relaxed)
-    }
-
-    /// A record could not be read, and was passed over.
-    pub(crate) fn count_unreadable(&self) {
-        self.counters.unreadable.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn is_own(&self, peer: &Peer) -> bool {
@@ -265,10 +290,7 @@ impl Core {
 
     /// What the datastore holds of how a peer is reached.
     pub(crate) fn stored_reach(&self, peer: &Peer) -> Result<Option<Reach>> {
-        let Some(bytes) = self.data.get(&reach_key(peer))? else {
-            return Ok(None);
-        };
-        Ok(Some(Reach::decode(&bytes)?))
+        self.noted(self.read_as(&reach_key(peer), Reach::decode))
     }
 
     /// All records of a peer, as one change left them.
@@ -329,25 +351,37 @@ impl Core {
     /// The stored profile; of a peer that is known to have none nothing is read.
     pub(crate) fn profile(&self, peer: &Peer) -> Result<Option<Profile>> {
         self.check_open()?;
-        let Some(bytes) = self.data.get(&profile_key(peer))? else {
-            return Ok(None);
-        };
-        let profile = Profile::decode(&bytes);
-        Ok(Some(profile.map_err(|error| {
-            error.while_doing(&format!("reading {peer}"))
-        })?))
+        let profile = self.read_as(&profile_key(peer), Profile::decode);
+        self.noted(profile.map_err(|error| error.while_doing(&format!("reading {peer}"))))
     }
 
     /// The stored keys.
     pub(crate) fn keys(&self, peer: &Peer) -> Result<Option<StoredKeys>> {
         self.check_open()?;
-        let Some(bytes) = self.data.get(&keys_key(peer))? else {
-            return Ok(None);
-        };
-        let keys = StoredKeys::decode(&bytes);
-        Ok(Some(keys.map_err(|error| {
-            error.while_doing(&format!("reading {peer}"))
-        })?))
+        let keys = self.read_as(&keys_key(peer), StoredKeys::decode);
+        self.noted(keys.map_err(|error| error.while_doing(&format!("reading {peer}"))))
+    }
+
+    pub(crate) fn read_as<T>(
+        &self,
+        key: &[u8],
+        decode: impl FnOnce(&[u8]) -> Result<T>,
+    ) -> Result<Option<T>> {
+        match self.data.get(key)? {
+            Some(bytes) => decode(&bytes).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// An answer; if it tells of damage, that is counted, and the next opening reads all records.
+    pub(crate) fn noted<T>(&self, answer: Result<T>) -> Result<T> {
+        if let Err(error) = &answer
+            && error.kind() == ErrorKind::Corrupted
+        {
+            self.counters.unreadable.fetch_add(1, Ordering::Relaxed);
+            self.image.doubt();
+        }
+        answer
     }
 }
 

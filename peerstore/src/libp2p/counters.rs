@@ -86,7 +86,7 @@ pub struct Stats {
     pub peers_evicted: u64,
     /// Peers that were too old, or of which nothing was left.
     pub peers_expired: u64,
-    /// Records that could not be read.
+    /// Records that could not be read, each time that one was met.
     pub unreadable: u64,
     /// Changes that were written.
     pub writes: u64,
@@ -98,6 +98,8 @@ pub struct Stats {
     pub streams: u64,
     /// The last error of the background thread, if there was one.
     pub last_background_error: Option<String>,
+    /// Whether opening read the directory that the last close saved, instead of all records.
+    pub opened_from_image: bool,
     /// The datastore's own figures.
     pub datastore: DatastoreStats,
 }

@@ -124,7 +124,8 @@ pub trait Datastore: Send + Sync + 'static {
     fn query(&self, prefix: &[u8]) -> Result<Entries<'_>>;
 
     /// Applies a batch whole or not at all, whatever crashes, and returns when it survives what
-    /// was asked.
+    /// was asked. Of two of which one was applied after the other had returned, a crash never
+    /// leaves the later one alone.
     ///
     /// # Errors
     /// `StorageFull`, `Io`, `Poisoned`, `ReadOnly`, `Closed`; nothing is applied then, except that
@@ -179,6 +180,12 @@ pub trait Datastore: Send + Sync + 'static {
     fn backup_to(&self, dir: &std::path::Path) -> Result<()> {
         let what = format!("this datastore cannot make a copy in {}", dir.display());
         Err(Error::new(ErrorKind::Unsupported, what))
+    }
+
+    /// How many keys start with a prefix, if that is known without looking at each.
+    fn keys(&self, prefix: &[u8]) -> Option<u64> {
+        let _ = prefix;
+        None
     }
 
     /// Sizes, as far as they are known.

@@ -27,6 +27,11 @@ pub(crate) struct Known {
     pub(crate) has_private_key: bool,
     pub(crate) has_envelope: bool,
     pub(crate) has_profile: bool,
+    /// One of its addresses is in use.
+    pub(crate) is_connected: bool,
+    /// How many addresses it has, if it has nothing else and no promise of anything: when the last one has
+    /// expired it goes, and nothing has to be read for that. 0 if there is more, or more than fit.
+    pub(crate) plain_addresses: u8,
 }
 
 #[derive(Clone, Copy)]
@@ -35,6 +40,7 @@ struct Slot {
     /// 0 is free: the empty id is kept as a long one.
     len: u8,
     flags: u8,
+    plain_addresses: u8,
     due_ms: u64,
     latest_expiry_ms: u64,
     /// Rises with every change; tells a reader that what it read is still current.
@@ -45,6 +51,7 @@ const FREE: Slot = Slot {
     id: [0; INLINE_LEN_MAX],
     len: 0,
     flags: 0,
+    plain_addresses: 0,
     due_ms: u64::MAX,
     latest_expiry_ms: 0,
     stamp: 0,
@@ -60,6 +67,8 @@ impl Slot {
             has_private_key: has(2),
             has_envelope: has(4),
             has_profile: has(8),
+            is_connected: has(16),
+            plain_addresses: self.plain_addresses,
         }
     }
 
@@ -70,7 +79,9 @@ impl Slot {
         self.flags = flag(known.has_public_key, 1)
             | flag(known.has_private_key, 2)
             | flag(known.has_envelope, 4)
-            | flag(known.has_profile, 8);
+            | flag(known.has_profile, 8)
+            | flag(known.is_connected, 16);
+        self.plain_addresses = known.plain_addresses;
         self.stamp = self.stamp.wrapping_add(1);
     }
 }
@@ -93,6 +104,14 @@ impl Directory {
             horizon_ms,
             ..Directory::default()
         }
+    }
+
+    /// Makes room in the table for so many more peers at once.
+    pub(crate) fn expect(&mut self, more: usize, hasher: impl Fn(&Peer) -> u64) {
+        let (pages, long) = (&self.pages, &self.long);
+        let rehash =
+            |number: &SlotNumber| name_of(pages, long, *number).map_or(0, |peer| hasher(&peer));
+        self.places.reserve(more, rehash);
     }
 
     #[cfg(test)]
@@ -179,10 +198,10 @@ impl Directory {
     }
 
     /// Up to `max` peers that are due, soonest first.
-    pub(crate) fn due(&self, now_ms: u64, max: usize) -> Vec<Peer> {
+    pub(crate) fn due(&self, now_ms: u64, max: usize) -> Vec<(SlotNumber, Peer)> {
         let due = self.due.range(..=(now_ms, SlotNumber::MAX));
         due.take(max)
-            .filter_map(|(_, number)| self.peer(*number))
+            .filter_map(|(_, number)| Some((*number, self.peer(*number)?)))
             .collect()
     }
 
@@ -290,7 +309,8 @@ mod tests {
                 (directory.len(), directory.indexed()),
                 (peers.len(), peers.len())
             );
-            assert_eq!(directory.due(1, 10), peers[..2]);
+            let due = directory.due(1, 10);
+            assert!(due.iter().map(|(_, peer)| peer).eq(&peers[..2]));
             for peer in &peers {
                 let number = directory.find(hash(peer), peer).expect("known");
                 assert_eq!(directory.peer(number), Some(*peer));

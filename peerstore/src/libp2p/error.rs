@@ -1,8 +1,9 @@
-//! The one error of the books: clonable, with few kinds, each for what a caller does next. No message
-//! holds a private key.
+//! The one error of the books, with few kinds, each for what a caller does next. No message holds a private key.
 
-use std::fmt;
-use std::sync::Arc;
+use crate::error::Kind;
+
+/// What went wrong with the books, and while doing what.
+pub type Error = crate::error::Error<ErrorKind>;
 
 /// The result of every fallible call of the books.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -49,65 +50,9 @@ pub enum ErrorKind {
     Io,
 }
 
-/// What went wrong, and while doing what.
-#[derive(Clone)]
-pub struct Error {
-    inner: Arc<Inner>,
-}
-
-struct Inner {
-    kind: ErrorKind,
-    message: String,
-    source: Option<peercask::Error>,
-}
-
-impl Error {
-    /// An error of a datastore of your own.
-    #[must_use]
-    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
-        Error {
-            inner: Arc::new(Inner {
-                kind,
-                message: message.into(),
-                source: None,
-            }),
-        }
-    }
-
-    /// What the caller can do about it.
-    #[must_use]
-    pub fn kind(&self) -> ErrorKind {
-        self.inner.kind
-    }
-
-    pub(crate) fn invalid(message: impl Into<String>) -> Error {
-        Error::new(ErrorKind::InvalidArgument, message)
-    }
-
-    pub(crate) fn corrupted(message: impl Into<String>) -> Error {
-        Error::new(ErrorKind::Corrupted, message)
-    }
-
-    pub(crate) fn closed() -> Error {
-        Error::new(ErrorKind::Closed, "the peer store is closed")
-    }
-
-    /// The same error, with what was being done before it.
-    #[must_use]
-    pub(crate) fn while_doing(&self, what: &str) -> Error {
-        Error {
-            inner: Arc::new(Inner {
-                kind: self.inner.kind,
-                message: format!("{what}: {}", self.inner.message),
-                source: self.inner.source.clone(),
-            }),
-        }
-    }
-}
-
-impl From<peercask::Error> for Error {
-    fn from(error: peercask::Error) -> Error {
-        let kind = match error.kind() {
+impl Kind for ErrorKind {
+    fn of_engine(kind: peercask::ErrorKind) -> ErrorKind {
+        match kind {
             peercask::ErrorKind::StorageFull => ErrorKind::StorageFull,
             peercask::ErrorKind::Corrupted => ErrorKind::Corrupted,
             peercask::ErrorKind::Locked => ErrorKind::Locked,
@@ -118,31 +63,20 @@ impl From<peercask::Error> for Error {
             peercask::ErrorKind::ReadOnly => ErrorKind::ReadOnly,
             peercask::ErrorKind::Closed => ErrorKind::Closed,
             _ => ErrorKind::Io,
-        };
-        Error {
-            inner: Arc::new(Inner {
-                kind,
-                message: error.to_string(),
-                source: Some(error),
-            }),
         }
     }
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.inner.message)
+impl Error {
+    pub(crate) fn invalid(message: impl Into<String>) -> Error {
+        Error::new(ErrorKind::InvalidArgument, message)
     }
-}
 
-impl fmt::Debug for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}({self})", self.inner.kind)
+    pub(crate) fn corrupted(message: impl Into<String>) -> Error {
+        Error::new(ErrorKind::Corrupted, message)
     }
-}
 
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.inner.source.as_ref().map(|source| source as _)
+    pub(crate) fn closed() -> Error {
+        Error::new(ErrorKind::Closed, "the peer store is closed")
     }
 }

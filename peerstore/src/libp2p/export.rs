@@ -47,10 +47,7 @@ impl Peerstore {
             let data = match self.get(peer) {
                 Ok(Some(data)) => data,
                 Ok(None) => continue,
-                Err(error) if error.kind() == ErrorKind::Corrupted => {
-                    self.core().count_unreadable();
-                    continue;
-                }
+                Err(error) if error.kind() == ErrorKind::Corrupted => continue,
                 Err(error) => return Err(error),
             };
             let mut object = object_of(&data);

@@ -5,11 +5,13 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::change::Turns;
-use super::core::{Core, reach_key};
+use super::core::{Core, Shard, lock, reach_key};
+use super::counters::Counters;
+use super::datastore::Batch;
 use super::directory::Known;
 use super::editor::PeerEditor;
 use super::error::{ErrorKind, Result};
-use super::event::PeerRemovalReason;
+use super::event::{Event, EventKind, PeerRemovalReason};
 use super::options::GcMode;
 use super::peer::Peer;
 use super::reach::{Reach, Skimmed};
@@ -113,7 +115,13 @@ impl Core {
         let shard = self.shard(number);
         let now_ms = self.now_ms();
         let mut turns: Turns<'_> = vec![(number, shard.turn())];
-        let mut due = shard.read().directory.due(now_ms, SLICE_RECORDS_MAX);
+        self.check_open()?;
+        let (mut due, plain) = self.due(shard, now_ms);
+        if !plain.is_empty() {
+            // The others are for the next slice.
+            self.remove_plain(shard, &plain)?;
+            return Ok(true);
+        }
         if due.is_empty() {
             return Ok(false);
         }
@@ -130,7 +138,6 @@ impl Core {
             match self.expired(peer) {
                 Ok(editor) => editors.push(editor),
                 Err(error) if error.kind() == ErrorKind::Corrupted => {
-                    self.count_unreadable();
                     tracing::warn!(%peer, %error, "a peer cannot be read, and is left alone");
                 }
                 Err(error) => return Err(error),
@@ -156,6 +163,65 @@ impl Core {
             }
         }
         Ok(true)
+    }
+
+    /// Peers of a shard that are due; and of those whose whole removal needs no look at what is stored, with
+    /// how many addresses each has.
+    fn due(&self, shard: &Shard, now_ms: u64) -> (Vec<Peer>, Vec<(Peer, u8)>) {
+        let state = shard.read();
+        let due = state.directory.due(now_ms, SLICE_RECORDS_MAX);
+        // Who listens is told of each address.
+        let told = self.feed.has_listeners();
+        let plain = due.iter().filter_map(|(place, peer)| {
+            let known = state.directory.known(*place);
+            let gone = known.latest_expiry_ms <= now_ms && !told;
+            (gone && known.plain_addresses > 0).then_some((*peer, known.plain_addresses))
+        });
+        let plain = plain.collect();
+        (due.into_iter().map(|(_, peer)| peer).collect(), plain)
+    }
+
+    /// Removes peers of which nothing is known but addresses that have expired. The caller holds the turn.
+    fn remove_plain(&self, shard: &Shard, peers: &[(Peer, u8)]) -> Result<()> {
+        let mut batch = Batch::new();
+        for (peer, _) in peers {
+            batch.delete(reach_key(peer));
+        }
+        self.counters.writes.fetch_add(1, Ordering::Relaxed);
+        if let Err(error) = self.commit(batch) {
+            peers.iter().for_each(|(peer, _)| self.doubt(peer));
+            return Err(error);
+        }
+        let mut state = shard.write();
+        for (peer, _) in peers {
+            let hash = self.hash(peer);
+            if let Some(place) = state.directory.find(hash, peer) {
+                state.cache.remove(place);
+                state.directory.remove(hash, place);
+            }
+        }
+        drop(state);
+        if self.options.peers_max > 0 {
+            let mut recent = lock(&self.recent);
+            peers.iter().for_each(|(peer, _)| recent.remove(peer));
+        }
+        let addresses = peers
+            .iter()
+            .map(|(_, addresses)| usize::from(*addresses))
+            .sum();
+        Counters::shift(&self.counters.peers, peers.len(), 0);
+        Counters::shift(&self.counters.addresses, addresses, 0);
+        Counters::shift(&self.counters.expired, 0, addresses);
+        Counters::shift(&self.counters.peers_expired, 0, peers.len());
+        if self.feed.has_listeners() {
+            let told = |(peer, _): &(Peer, u8)| Event {
+                peer: *peer,
+                own: false,
+                kind: EventKind::PeerRemoved(PeerRemovalReason::Expired),
+            };
+            self.feed.tell(&peers.iter().map(told).collect::<Vec<_>>());
+        }
+        Ok(())
     }
 
     /// How many records a peer has beside its addresses, from memory.
@@ -190,14 +256,13 @@ impl Core {
     /// How a peer is reached, for what removes it: if no address lives and nobody is told of each, they
     /// are not worth parsing.
     fn reach_to_expire(&self, peer: &Peer, now_ms: u64) -> Result<Option<Reach>> {
-        let Some(bytes) = self.data.get(&reach_key(peer))? else {
-            return Ok(None);
-        };
-        let skimmed = Skimmed::read(&bytes)?.reach;
-        let lives = skimmed.latest_expiry_ms() > now_ms;
-        match lives || self.feed.has_listeners() {
-            true => Reach::decode(&bytes).map(Some),
-            false => Ok(Some(skimmed)),
-        }
+        self.noted(self.read_as(&reach_key(peer), |bytes| {
+            let skimmed = Skimmed::read(bytes)?.reach;
+            let lives = skimmed.latest_expiry_ms() > now_ms;
+            match lives || self.feed.has_listeners() {
+                true => Reach::decode(bytes),
+                false => Ok(skimmed),
+            }
+        }))
     }
 }

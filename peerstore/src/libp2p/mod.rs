@@ -26,6 +26,16 @@
 //! shards; writers of one shard go one after the other, readers never wait for a writer, a removal or the
 //! device. One background thread, joined by [`Peerstore::close`]; none with [`Options::background`] off.
 //!
+//! # Opening
+//!
+//! What is in memory of each peer is saved by a close, some fifty bytes a peer, so that opening a large store reads
+//! that and no record ([`Options::image_peers_min`]). It is never the only copy of anything: it goes before the first
+//! change after it is written, in the same log, so that no crash leaves it beside a change that it does not know; and
+//! where it is in doubt (a crash, a clock that stepped back, other options, a part that does not hold, records that
+//! went beneath it, a record that could not be read before the close), or with [`Options::strict`], opening reads all
+//! records as it does without it. Damage to a record that happened while the store was closed is met when that record
+//! is read: an error for the caller, counted, and the next opening reads all.
+//!
 //! # Checklist
 //!
 //! What the research asks for, and the test that shows it, in `tests/libp2p/`. Tests marked * run over Peercask
@@ -53,7 +63,7 @@
 //! | 20 | T20 nobody is connected | `address_rules::t20_after_a_restart_nobody_is_connected` * |
 //! | 21 | T21 clocks | `address_rules::t21_a_clock_that_steps_back_lengthens_no_life` * |
 //! | 22 | T22 after the disconnect | `address_rules::t22_a_peer_may_have_a_ttl_of_its_own_after_the_disconnect` * |
-//! | 23 | T23 identify, disconnect | `address_rules::t23_identify_and_disconnect_are_one_change_each` * |
+//! | 23 | T23 identify, disconnect | `address_rules::t23_identify_and_disconnect_are_one_change_each` *, `threads::no_reader_meets_a_peer_without_addresses_between_identify_and_disconnect` |
 //! | 24 | T24 py's seconds | `address_rules::t24_seconds_as_python_counts_them` * |
 //! | 25 | T25 the own peer | `address_rules::t25_the_own_peer_lasts` * |
 //! | 1-25 | go: AddAddress | `go_suite::add_address_single` *, `go_suite::add_address_idempotent_single` *, `go_suite::add_address_multiple` *, `go_suite::add_address_idempotent_multiple` *, `go_suite::add_address_with_a_later_expiration_extends_the_ttl` *, `go_suite::add_address_with_an_earlier_expiration_never_reduces_the_expiration` *, `go_suite::add_address_with_an_earlier_expiration_never_reduces_the_ttl` *, `go_suite::add_address_to_the_empty_peer_id` *, `go_suite::add_address_with_the_p2p_of_the_same_peer` *, `go_suite::add_address_with_the_p2p_of_another_peer` * |
@@ -88,7 +98,7 @@
 //! | 55 | removing | `go_suite::key_book_delete` * |
 //! | 56 | kinds | `keys::keys_of_every_kind_come_back_byte_for_byte` * |
 //! | 57 | policy | `keys::private_keys_are_refused_unless_the_caller_chose_otherwise` *, `keys::a_sealed_key_needs_its_secret_and_without_it_the_other_books_work` * |
-//! | 58 | nothing shows a key; that memory is wiped has no test | `keys::a_sealed_key_is_in_no_file_and_no_text_shows_a_key`, `moving::private_keys_are_written_only_if_asked_for` |
+//! | 58 | nothing shows a key, and memory that held one is wiped | `alone::of_a_sealed_private_key_nothing_stays_in_memory`, `keys::a_sealed_key_is_in_no_file_and_no_text_shows_a_key`, `moving::private_keys_are_written_only_if_asked_for` |
 //! | 59 | cleared is gone | `keys::cleared_keys_stay_cleared` *, `keys::after_forgetting_and_a_merge_no_file_holds_a_byte_of_a_private_key` |
 //! | 60 | corrupt keys | `keys::keys_that_cannot_be_read_cost_themselves_and_nothing_else` |
 //! | 61-66 | go's protocol book | `go_suite::peerstore_proto_store` *, `go_suite::proto_store_limits` * |
@@ -98,7 +108,7 @@
 //! | 72 | exact types | `books::metadata_come_back_with_their_types` * |
 //! | 73, 74, 76 | keys of metadata | `books::metadata_keys_are_any_text` * |
 //! | 75 | no prefix trap | `go_suite::metadata` * |
-//! | 77 | no other types: no test, the type says so; foreign ones are counted | `moving::a_dump_of_gos_store_is_read` |
+//! | 77 | no other types: an example at [`MetadataValue`] that must not compile; foreign ones are counted | `moving::a_dump_of_gos_store_is_read` |
 //! | 78, 79 | caps and lives | `books::metadata_are_bounded_and_may_expire` * |
 //! | 80, 81 | smoothing | `books::latencies_are_smoothed` * |
 //! | 82 | few writes | `books::a_thousand_samples_in_a_second_are_a_write_or_two_and_outlive_a_restart` * |
@@ -128,8 +138,8 @@
 //! | 114 | C2 validation | `gc::c2_options_that_cannot_work_are_refused` |
 //! | 115 | C3 at open | `gc::c3_what_is_overdue_at_open_is_found_by_the_first_tick` *, `gc::c3_nothing_is_removed_before_the_initial_delay` |
 //! | 116 | C4 slices | `gc::c4_a_slice_is_a_batch_and_small` *, `slices::c4_no_slice_holds_more_than_256_records_however_many_a_peer_has`, `slices::c4_a_slice_gathers_for_two_milliseconds_at_the_most` |
-//! | 117 | C5 readers go on; their ratio is a figure, not a test: `cargo bench --bench books -- 1000000 scale` | `gc::c5_readers_go_on_while_peers_are_removed` |
-//! | 118 | C6 memory of a removal | `slices::c6_the_memory_of_a_removal_does_not_grow_with_the_store` |
+//! | 117 | C5 readers go on; their ratio is a figure, not a test: `cargo bench --bench books -- 1000000 churn` | `gc::c5_readers_go_on_while_peers_are_removed` |
+//! | 118 | C6 memory of a removal | `alone::c6_the_memory_of_a_removal_does_not_grow_with_the_store` |
 //! | 119 | C7 nothing stays | `gc::c7_of_a_peer_that_expired_nothing_stays_but_what_others_said` * |
 //! | 120 | C8 retention | `gc::c8_a_peer_without_addresses_goes_when_it_is_too_old` * |
 //! | 121 | C9 remove, forget | `gc::c9_removing_is_gos_and_forgetting_is_everything` *, `books::forgetting_takes_everything` * |
@@ -144,7 +154,7 @@
 //! | 131 | undecodable | `durability::what_cannot_be_decoded_is_kept_aside_counted_and_the_rest_served` |
 //! | 132 | full and failing disks | `durability::a_disk_that_is_full_or_fails_is_an_error_and_memory_stays_as_it_was` |
 //! | 133 | a second process | `durability::a_second_opener_is_told_and_one_who_only_reads_is_let_in` |
-//! | 134, 135 | closing, descriptors | `durability::closing_twice_is_nothing_and_later_calls_say_that_it_is_closed`, `durability::opening_and_closing_a_hundred_times_leaves_no_thread_no_descriptor_and_no_growth` |
+//! | 134, 135 | closing, descriptors | `durability::closing_twice_is_nothing_and_later_calls_say_that_it_is_closed`, `alone::opening_and_closing_a_hundred_times_leaves_no_thread_no_descriptor_and_no_growth`, `alone::however_many_files_a_store_has_few_are_open` |
 //! | 136 | file modes | `durability::files_are_for_their_owner_alone` |
 //! | 137 | versions | `versions::version_1_is_written_as_it_was`, `versions::what_version_1_wrote_is_read`, `durability::books_of_a_newer_version_are_refused_by_their_number` |
 //! | 138 | nothing is lost | `threads::no_write_of_many_threads_is_lost_whatever_the_cache`, `linear::eight_threads_see_each_peer_as_if_one_call_came_after_the_other`, `linear::histories_that_no_order_explains_are_told`, `threads::random_changes_match_a_plain_model` |
@@ -152,7 +162,11 @@
 //! | 140 | S8 under threads | `certified::s8_of_eight_threads_a_thousand_times_the_newest_record_stays`, `certified::s8_of_many_threads_the_newest_record_stays_with_exactly_its_addresses` * |
 //! | 141 | no runtime | `threads::a_store_is_shared_between_threads_and_the_wait_of_seconds_is_a_number`, `events::a_stream_is_polled_without_a_runtime_and_ends_with_the_store` |
 //! | 142 | ten minutes of stress: `PEERCASK_STRESS_SECONDS=600` makes the first last so long, `PEERCASK_SEEDS` lengthens the others | `linear::eight_threads_see_each_peer_as_if_one_call_came_after_the_other`, `threads::random_changes_match_a_plain_model` |
-//! | 143-148 | scale: no test, figures of `cargo bench --bench books -- 1000000` | |
+//! | 143, 148 | memory and rates: no test, figures of `cargo bench --bench books -- 1000000 rates scale` | |
+//! | 144 | opening; the seconds are a figure of the same run | `image::opening_after_a_close_reads_no_record_and_listing_reads_nothing`, `image::a_store_that_was_opened_from_its_image_is_the_one_that_reading_all_records_makes` *, `image::after_any_legal_crash_what_was_saved_holds_or_is_not_used`, `image::after_a_kill_the_records_are_read`, `image::what_was_saved_stands_until_the_first_change` *, `image::what_does_not_fit_is_not_used` *, `image::t20_holds_for_what_was_saved` *, `image::an_image_in_doubt_is_not_used`, `image::damage_that_opening_did_not_see_is_told_by_the_read_and_by_the_next_opening`, `image::restarts_that_change_something_do_not_make_the_store_grow` |
+//! | 145 | listing reads nothing | `image::opening_after_a_close_reads_no_record_and_listing_reads_nothing` |
+//! | 146 | what a removal reads; the seconds are a figure | `slices::peers_of_which_only_addresses_are_known_go_without_a_read` |
+//! | 147 | space after churn | `growth::after_each_peer_was_written_twenty_times_the_store_holds_no_more_than_twice_what_lives`, `alone::opening_and_closing_a_hundred_times_leaves_no_thread_no_descriptor_and_no_growth` |
 //! | 149 | backup | `durability::a_backup_taken_while_others_write_is_one_moment` |
 //! | 150 | lines of JSON | `moving::what_is_written_out_and_read_in_is_the_same` *, `moving::what_expired_on_the_way_is_left_out` *, `moving::merging_follows_the_rules_of_adding_and_replacing_takes_the_place` *, `moving::a_record_that_was_changed_in_the_file_is_not_taken`, `moving::lines_that_do_not_hold_are_counted_and_no_bytes_make_it_panic` |
 //! | 151 | plain lists | `moving::plain_addresses_go_out_and_in` |
@@ -161,7 +175,7 @@
 //! | 154 | from js | `moving::a_dump_of_jss_store_is_read` |
 //! | 155 | from a store in memory | `moving::from_one_store_into_another_through_the_calls_alone` * |
 //! | 156 | chunks | `moving::a_thousand_peers_come_in_in_chunks_and_again_without_harm` |
-//! | 157 | the command: no test here; `peercask peers` has its own in its crate, `peercask verify`, `merge`, `stat` serve any store | |
+//! | 157 | the command, in `cli/src/commands/peers/tests.rs`; `peercask verify`, `merge`, `stat` serve any store | `cli::list_chooses_orders_and_pages_and_prints_nothing_that_harms_a_terminal`, `cli::show_prints_one_peer_by_any_of_its_names`, `cli::what_is_exported_can_be_imported_and_is_the_same`, `cli::beside_a_node_it_reads_and_does_not_write`, `cli::damage_is_told_and_the_rest_is_listed`, `cli::bad_input_is_a_clear_error_and_leaves_nothing_behind` |
 //! | 164 | counters | `gc::c1_each_mode_removes_when_it_says` *, `events::a_slow_stream_is_told_what_it_missed_and_holds_up_nobody` * |
 //! | 165 | no line for a stranger | `told::options_are_told_once_and_of_strangers_nothing_is`, `address_rules::looking_for_strangers_makes_nothing` * |
 //! | 166 | options told once | `told::options_are_told_once_and_of_strangers_nothing_is` |
@@ -186,6 +200,7 @@ mod feed;
 mod foreign;
 mod gc;
 mod gob;
+mod image;
 mod import;
 mod keeper;
 mod keys;

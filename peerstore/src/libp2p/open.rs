@@ -1,4 +1,5 @@
-//! From a datastore to the books: one pass over the addresses, without decoding them, and one over the profiles.
+//! From a datastore to the books: what the last close saved, or one pass over the addresses, without decoding them,
+//! and one over the profiles.
 //! What a crash left as connected, and what a clock that ran ahead wrote, is put right before anybody reads.
 
 use std::sync::Arc;
@@ -36,9 +37,13 @@ impl Core {
         core.check_format()?;
         core.check_secret()?;
         let mut damaged = Vec::new();
-        let wrong = core.load_addresses(&mut damaged)?;
+        let loaded = core.load_image()?;
+        core.from_image = loaded.is_some();
+        let wrong = match loaded {
+            Some(wrong) => wrong,
+            None => core.load_records(&mut damaged)?,
+        };
         core.look_ahead(core.horizon_ms());
-        core.load_profiles(&mut damaged)?;
         if core.options.strict
             && let Some(first) = damaged.first()
         {
@@ -97,7 +102,14 @@ impl Core {
         Ok(())
     }
 
-    /// Fills the directory. Answers with the peers that have to be put right.
+    /// Fills the directory from all records. Answers with the peers that have to be put right.
+    fn load_records(&mut self, damaged: &mut Vec<String>) -> Result<Vec<Peer>> {
+        self.expect_peers(self.data.keys(b"a").unwrap_or(0));
+        let wrong = self.load_addresses(damaged)?;
+        self.load_profiles(damaged)?;
+        Ok(wrong)
+    }
+
     fn load_addresses(&mut self, damaged: &mut Vec<String>) -> Result<Vec<Peer>> {
         let now_ms = self.now_ms();
         let mut wrong = Vec::new();
@@ -122,7 +134,7 @@ impl Core {
             self.load(&peer, &skimmed);
         }
         if !aside.is_empty() && !self.read_only {
-            self.data.commit(aside, self.options.acknowledge)?;
+            self.commit(aside)?;
         }
         Ok(wrong)
     }

@@ -96,7 +96,8 @@ impl Peerstore {
     /// # Errors
     /// `InvalidArgument` for an option out of range.
     pub fn in_memory(options: Options) -> Result<Peerstore> {
-        Peerstore::with(MemoryDatastore::new(), options)
+        // What a close would save is gone with it.
+        Peerstore::with(MemoryDatastore::new(), options.image_peers_min(u64::MAX))
     }
 
     /// On a datastore of the caller's choice, which is closed with it.
@@ -118,7 +119,8 @@ impl Peerstore {
     }
 
     /// Writes what waits, ends streams and the background thread, and closes the datastore. The
-    /// calls of other handles answer `Closed` from then on. The second time does nothing.
+    /// calls of other handles answer `Closed` from then on. The second time does nothing. Of a large
+    /// store it saves the directory too ([`Options::image_peers_min`]).
     ///
     /// # Errors
     /// What kept the last changes from the device.
@@ -391,6 +393,7 @@ impl Peerstore {
             streams_lagged: core.feed.lagged(),
             streams: core.feed.streams() as u64,
             last_background_error: core.keeper.last_error(),
+            opened_from_image: core.from_image,
             datastore: core.data.stats(),
         };
         for shard in core.shards() {
@@ -438,7 +441,12 @@ impl Core {
         self.keeper.join();
         let written = match self.read_only {
             true => Ok(()),
-            false => self.write_all_unwritten().and_then(|()| self.data.sync()),
+            false => self.write_all_unwritten(),
+        };
+        self.seal();
+        let written = match self.read_only {
+            true => written,
+            false => written.and_then(|()| self.data.sync()),
         };
         self.feed.close();
         self.data.close().and(written)

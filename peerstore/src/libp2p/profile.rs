@@ -14,7 +14,12 @@ use super::error::{Error, Result};
 
 const VERSION: u8 = 1;
 
-/// A value of the metadata book. It comes back with exactly the type that it went in with.
+/// A value of the metadata book. It comes back with exactly the type that it went in with. What is of none of these
+/// types is no value:
+///
+/// ```compile_fail,E0277
+/// peercask_peerstore::libp2p::MetadataValue::from(std::time::Duration::ZERO);
+/// ```
 #[derive(Clone)]
 pub enum MetadataValue {
     /// Nothing, which is something else than no entry.

@@ -200,10 +200,7 @@ impl Peerstore {
     fn chosen(&self, peer: &Peer, query: &Query<'_>) -> Result<Option<PeerData>> {
         let data = match self.get(peer) {
             Ok(data) => data,
-            Err(error) if error.kind() == super::ErrorKind::Corrupted => {
-                self.core().count_unreadable();
-                None
-            }
+            Err(error) if error.kind() == super::ErrorKind::Corrupted => None,
             Err(error) => return Err(error),
         };
         Ok(data.filter(|data| query.filters.iter().all(|filter| filter(data))))

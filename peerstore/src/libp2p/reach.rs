@@ -78,6 +78,23 @@ impl Reach {
         expiries.max().unwrap_or(0)
     }
 
+    /// How many addresses there are, if there is nothing else and each of them will expire; else 0.
+    pub(crate) fn plain_addresses(&self) -> u8 {
+        let more = self.profile_version != 0
+            || self.keys_version != 0
+            || self.has_envelope
+            || self.keep_alive_until_ms != 0
+            || self.grace_until_ms != 0
+            || self.ttl_after_disconnect.is_some()
+            || self.seq.is_some()
+            || self.latency_ns.is_some();
+        let special = |address: &Address| address.is_pinned() || address.certified;
+        match more || self.addresses.iter().any(special) {
+            true => 0,
+            false => u8::try_from(self.addresses.len()).unwrap_or(0),
+        }
+    }
+
     /// Roughly what it takes in memory.
     pub(crate) fn memory_bytes(&self) -> usize {
         let addresses = self.addresses.iter().map(|address| address.addr.len() + 40);

@@ -23,6 +23,11 @@ impl Recent {
         }
     }
 
+    /// When a peer was last updated, if it may be evicted.
+    pub(crate) fn updated_ms(&self, peer: &Peer) -> Option<u64> {
+        self.updated_ms.get(peer).copied()
+    }
+
     /// The one that goes first; of one moment, the one with the lowest id.
     pub(crate) fn take_first(&mut self) -> Option<Peer> {
         let (_, peer) = self.by_time.pop_first()?;

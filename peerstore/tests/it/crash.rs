@@ -11,7 +11,8 @@ use peercask_peerstore::gnunet::{
     ServiceOptions, Stored,
 };
 
-use crate::support::{Multiple, PATIENCE, Replace, all, peer, record, seeds, values};
+use crate::common::seeds;
+use crate::support::{Multiple, PATIENCE, Replace, all, peer, record, values};
 
 const DIR: &str = "PEERCASK_TEST_PEERSTORE_DIR";
 const ROLE: &str = "PEERCASK_TEST_PEERSTORE_ROLE";

@@ -11,8 +11,9 @@ use peercask_peerstore::gnunet::{
     ServiceOptions, Stored,
 };
 
+use crate::common::skipped;
 use crate::support::{
-    Multiple, NOW_US, Place, Replace, Via, all, both, found, put, record, skipped, values,
+    Multiple, NOW_US, Place, Replace, Via, all, both, found, put, record, values,
 };
 
 const DIR: &str = "PEERCASK_TEST_PEERSTORE_FULL_DIR";

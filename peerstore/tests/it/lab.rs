@@ -6,7 +6,8 @@ use peercask_peerstore::gnunet::{
     Acknowledge, Filter, Options, Peerstore, Query, Record, StoreOption, Stored,
 };
 
-use crate::support::{Multiple, Replace, peer, seeds};
+use crate::common::seeds;
+use crate::support::{Multiple, Replace, peer};
 
 /// One change of the program.
 enum Change {

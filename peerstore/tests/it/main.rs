@@ -4,6 +4,8 @@
 
 #[path = "../checklist.rs"]
 mod checklist;
+#[path = "../common.rs"]
+mod common;
 
 mod crash;
 mod disk;

@@ -8,7 +8,8 @@ use peercask_peerstore::gnunet::{
     Acknowledge, Connection, FOREVER, Filter, Options, Order, Query, Record, Stored,
 };
 
-use crate::support::{Multiple, NOW_US, Place, Replace, Via, both, peer, seeds};
+use crate::common::seeds;
+use crate::support::{Multiple, NOW_US, Place, Replace, Via, both, peer};
 
 /// What a peerstore is: records in the order of insertion.
 #[derive(Default)]

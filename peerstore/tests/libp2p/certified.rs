@@ -224,7 +224,7 @@ each_backend! {
     fn s8_of_many_threads_the_newest_record_stays_with_exactly_its_addresses(backend) {
         let place = Place::new(backend);
         let peers = place.peers();
-        let rounds: usize = crate::support::repeats(10);
+        let rounds: usize = crate::common::repeats(10);
         for round in 0..rounds {
             let records: Vec<Vec<u8>> = (1..=8_usize)
                 .map(|seq| signed(&key(1), (round * 8 + seq) as u64, &addrs(seq..seq + 2)))
@@ -346,7 +346,7 @@ fn no_bit_of_an_envelope_may_be_other_and_no_bytes_make_it_panic() {
             "cut at {cut}"
         );
     }
-    for seed in crate::support::seeds(300) {
+    for seed in crate::common::seeds(300) {
         let mut rng = fastrand::Rng::with_seed(seed);
         let mut bytes = record.clone();
         for _ in 0..rng.usize(1..20) {

@@ -1,16 +1,20 @@
 //! The key book: what belongs to whom, what is refused, sealed, wiped and gone.
 
-use libp2p_identity::{Keypair, PeerId};
-use peercask_peerstore::libp2p::{ErrorKind, Options, Peer, PeerPatch, PrivateKeys, Secret};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::support::{Backend, Place, addrs, each_backend, key, peer};
+use libp2p_identity::{Keypair, PeerId};
+use peercask_peerstore::libp2p::{
+    Error, ErrorKind, MemoryDatastore, Options, Peer, PeerPatch, Peerstore, PrivateKeys, Secret,
+    Ttl,
+};
+
+use crate::support::{Backend, Hooked, Place, addrs, each_backend, key, peer};
 
 /// A key of the kind whose public part does not stand in the peer id.
 pub(crate) fn ecdsa() -> Keypair {
     Keypair::generate_ecdsa()
 }
 
-/// An RSA key of 2048 bits in PKCS#8, made for this test alone.
 fn sealed(byte: u8) -> Options {
     Options::default().private_keys(PrivateKeys::Sealed(Secret::new([byte; 32])))
 }
@@ -87,7 +91,7 @@ each_backend! {
         let mut place = Place::with(backend, sealed(7));
         let peers = place.peers();
         peers.add_private_key(peer(1), &key(1)).expect("sealed");
-        peers.add_addrs(peer(1), &addrs(0..1), peercask_peerstore::libp2p::Ttl::PERMANENT).expect("added");
+        peers.add_addrs(peer(1), &addrs(0..1), Ttl::PERMANENT).expect("added");
         assert!(peers.private_key(peer(1)).expect("opens").is_some());
         if !place.lasts() {
             return;
@@ -122,6 +126,7 @@ each_backend! {
     }
 }
 
+/// An RSA key of 2048 bits in PKCS#8, made for this test alone.
 fn rsa() -> Keypair {
     let text = include_str!("rsa_pkcs8.hex");
     let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
@@ -156,11 +161,7 @@ fn after_forgetting_and_a_merge_no_file_holds_a_byte_of_a_private_key() {
     for who in [1, 2] {
         peers.add_private_key(peer(who), &key(who)).expect("added");
         peers
-            .add_addrs(
-                peer(who),
-                &addrs(0..2),
-                peercask_peerstore::libp2p::Ttl::PERMANENT,
-            )
+            .add_addrs(peer(who), &addrs(0..2), Ttl::PERMANENT)
             .expect("added");
     }
     peers.sync().expect("synced");
@@ -217,7 +218,7 @@ fn keys_that_cannot_be_read_cost_themselves_and_nothing_else() {
             .background(false)
             .private_keys(PrivateKeys::Plain)
     };
-    let peers = peercask_peerstore::libp2p::Peerstore::on(&store, options()).expect("opened");
+    let peers = Peerstore::on(&store, options()).expect("opened");
     let who = ecdsa();
     let id = who.public().to_peer_id();
     peers.add_public_key(id, &who.public()).expect("added");
@@ -228,7 +229,7 @@ fn keys_that_cannot_be_read_cost_themselves_and_nothing_else() {
     peers.close().expect("closed");
     let keys = store.existing_keyspace("libp2p-keys").expect("there");
     keys.put(id.to_bytes(), [1, 200]).expect("put");
-    let peers = peercask_peerstore::libp2p::Peerstore::on(&store, options()).expect("opens");
+    let peers = Peerstore::on(&store, options()).expect("opens");
     assert_eq!(
         peers.public_key(id).expect_err("cut").kind(),
         ErrorKind::Corrupted
@@ -245,61 +246,27 @@ fn keys_that_cannot_be_read_cost_themselves_and_nothing_else() {
     assert_eq!(peers.public_key(id).expect("readable"), Some(who.public()));
 }
 
-/// A datastore whose writes fail.
-struct Failing(
-    peercask_peerstore::libp2p::MemoryDatastore,
-    std::sync::atomic::AtomicBool,
-);
-
-impl peercask_peerstore::libp2p::Datastore for Failing {
-    fn get(&self, key: &[u8]) -> peercask_peerstore::libp2p::Result<Option<bytes::Bytes>> {
-        self.0.get(key)
-    }
-    fn has(&self, key: &[u8]) -> peercask_peerstore::libp2p::Result<bool> {
-        self.0.has(key)
-    }
-    fn query(
-        &self,
-        prefix: &[u8],
-    ) -> peercask_peerstore::libp2p::Result<peercask_peerstore::libp2p::Entries<'_>> {
-        self.0.query(prefix)
-    }
-    fn commit(
-        &self,
-        batch: peercask_peerstore::libp2p::Batch,
-        acknowledge: peercask_peerstore::libp2p::Acknowledge,
-    ) -> peercask_peerstore::libp2p::Result<()> {
-        if self.1.swap(true, std::sync::atomic::Ordering::SeqCst) {
-            let full = ErrorKind::StorageFull;
-            return Err(peercask_peerstore::libp2p::Error::new(full, "no space"));
-        }
-        self.0.commit(batch, acknowledge)
-    }
-    fn sync(&self) -> peercask_peerstore::libp2p::Result<()> {
-        self.0.sync()
-    }
-    fn close(&self) -> peercask_peerstore::libp2p::Result<()> {
-        self.0.close()
-    }
-}
-
 #[test]
 fn a_write_that_fails_is_an_error_and_leaves_no_trace_in_memory() {
-    let data = Failing(
-        peercask_peerstore::libp2p::MemoryDatastore::new(),
-        false.into(),
-    );
+    // All writes fail but the first, which is the store's own.
+    let opened = AtomicBool::new(false);
+    let data = Hooked::new(MemoryDatastore::new(), move |_| {
+        match opened.swap(true, Ordering::SeqCst) {
+            true => Err(Error::new(ErrorKind::StorageFull, "no space")),
+            false => Ok(()),
+        }
+    });
     let options = Options::default()
         .background(false)
         .private_keys(PrivateKeys::Plain);
-    let peers = peercask_peerstore::libp2p::Peerstore::with(data, options).expect("opened");
+    let peers = Peerstore::with(data, options).expect("opened");
     let mut events = peers.events();
     let refused = peers
         .add_private_key(peer(1), &key(1))
         .expect_err("no space");
     assert_eq!(refused.kind(), ErrorKind::StorageFull);
     assert!(peers.private_key(peer(1)).expect("readable").is_none());
-    let hour = peercask_peerstore::libp2p::Ttl::ADDRESS;
+    let hour = Ttl::ADDRESS;
     let refused = peers
         .add_addrs(peer(1), &addrs(0..1), hour)
         .expect_err("no space");

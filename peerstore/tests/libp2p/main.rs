@@ -3,8 +3,12 @@
 
 #[path = "../checklist.rs"]
 mod checklist;
+#[path = "../common.rs"]
+mod common;
 
 mod address_rules;
+#[cfg(target_os = "linux")]
+mod alone;
 mod books;
 mod certified;
 mod datastores;
@@ -13,6 +17,7 @@ mod events;
 mod gc;
 mod go_suite;
 mod growth;
+mod image;
 mod keys;
 #[cfg(feature = "leveldb")]
 mod leveldb;

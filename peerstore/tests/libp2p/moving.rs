@@ -8,10 +8,10 @@ use peercask_peerstore::libp2p::{
     MemoryDatastore, MetadataValue, Options, Peer, PeerData, Peerstore, PrivateKeys, Source, Ttl,
 };
 
+use crate::common::seeds;
 use crate::support::varint;
 use crate::support::{
-    Backend, Place, addr, addrs, assert_addrs, each_backend, field, key, peer, seconds, seeds,
-    signed,
+    Backend, Place, addr, addrs, assert_addrs, each_backend, field, key, peer, seconds, signed,
 };
 
 pub(crate) fn hex(text: &str) -> Vec<u8> {

@@ -4,10 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use libp2p_core::Multiaddr;
 use libp2p_identity::Keypair;
 use peercask::ManualClock;
-use peercask_peerstore::libp2p::{Options, Peer, Peerstore, Stream};
+use peercask_peerstore::libp2p::{
+    Acknowledge, Batch, Datastore, Entries, Options, Peer, Peerstore, Result, Stream,
+};
 use tempfile::TempDir;
 
 /// 2026, in milliseconds.
@@ -60,7 +63,7 @@ impl Place {
         self.peers = Some(self.opened(self.options.clone()).expect("it opens"));
     }
 
-    pub(crate) fn opened(&self, options: Options) -> peercask_peerstore::libp2p::Result<Peerstore> {
+    pub(crate) fn opened(&self, options: Options) -> Result<Peerstore> {
         let dir = self.dir.path();
         match self.backend {
             Backend::Memory => Peerstore::in_memory(options),
@@ -207,13 +210,44 @@ pub(crate) fn drain<T: std::fmt::Debug>(stream: &mut Stream<T>) -> Vec<T> {
         .collect()
 }
 
-/// How many seeds a random test takes; `PEERCASK_SEEDS` for more.
-pub(crate) fn seeds(quick: u64) -> std::ops::Range<u64> {
-    let asked = std::env::var("PEERCASK_SEEDS").ok();
-    0..asked.and_then(|text| text.parse().ok()).unwrap_or(quick)
+type Hook = Box<dyn Fn(&Batch) -> Result<()> + Send + Sync>;
+
+/// A datastore of which each commit is looked at, held up or refused before it is applied.
+pub(crate) struct Hooked<D> {
+    pub(crate) data: D,
+    pub(crate) before_commit: Hook,
 }
 
-/// How often a test repeats what chance decides; as many as there are seeds.
-pub(crate) fn repeats(quick: u64) -> usize {
-    usize::try_from(seeds(quick).end).expect("no more than can be counted")
+impl<D: Datastore> Hooked<D> {
+    pub(crate) fn new(
+        data: D,
+        before_commit: impl Fn(&Batch) -> Result<()> + Send + Sync + 'static,
+    ) -> Hooked<D> {
+        Hooked {
+            data,
+            before_commit: Box::new(before_commit),
+        }
+    }
+}
+
+impl<D: Datastore> Datastore for Hooked<D> {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        self.data.get(key)
+    }
+    fn has(&self, key: &[u8]) -> Result<bool> {
+        self.data.has(key)
+    }
+    fn query(&self, prefix: &[u8]) -> Result<Entries<'_>> {
+        self.data.query(prefix)
+    }
+    fn commit(&self, batch: Batch, acknowledge: Acknowledge) -> Result<()> {
+        (self.before_commit)(&batch)?;
+        self.data.commit(batch, acknowledge)
+    }
+    fn sync(&self) -> Result<()> {
+        self.data.sync()
+    }
+    fn close(&self) -> Result<()> {
+        self.data.close()
+    }
 }

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use libp2p_core::Multiaddr;
-use peercask_peerstore::libp2p::{Acknowledge, Options, Peerstore, Ttl};
+use peercask_peerstore::libp2p::{Identified, MemoryDatastore, Options, Peerstore, Ttl};
 
+use crate::common::seeds;
 use crate::durability::{quiet, tell, told};
 use crate::support::{
-    Backend, Place, addr, addrs, assert_addrs, key, peer, seconds, seeds, signed,
+    Backend, Hooked, Place, addr, addrs, assert_addrs, key, peer, seconds, signed,
 };
 
 #[test]
@@ -63,14 +64,51 @@ fn a_peer_that_is_read_as_a_whole_is_never_mixed() {
     }
 }
 
+/// T23: connecting, identify and disconnecting replace each other's addresses, and no reader meets the moment between.
+#[test]
+fn no_reader_meets_a_peer_without_addresses_between_identify_and_disconnect() {
+    for backend in [Backend::Peercask, Backend::Cached] {
+        let place = Place::new(backend);
+        let peers = place.peers();
+        peers.connected(peer(1), Some(&addr(0))).expect("connected");
+        let over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for round in 0..200 {
+                    let from = 1 + round % 7 * 10;
+                    let addrs = addrs(from..from + 5);
+                    let told = Identified {
+                        addrs: &addrs,
+                        ..Identified::default()
+                    };
+                    peers.identified(peer(1), &told).expect("taken");
+                    peers
+                        .disconnected(peer(1), addrs.first())
+                        .expect("disconnected");
+                    peers.connected(peer(1), addrs.first()).expect("again");
+                }
+                over.store(true, std::sync::atomic::Ordering::SeqCst);
+            });
+            let mut looks = 0_u32;
+            while !over.load(std::sync::atomic::Ordering::SeqCst) || looks == 0 {
+                assert!(!peers.addrs(peer(1)).expect("readable").is_empty());
+                assert_eq!(peers.peers_with_addrs().count(), 1);
+                looks += 1;
+            }
+        });
+    }
+}
+
 #[test]
 fn readers_do_not_wait_for_a_write_that_waits_for_the_device() {
     // A datastore whose commits wait until they are let go.
     let gate = std::sync::Arc::new((std::sync::Mutex::new(true), std::sync::Condvar::new()));
-    let data = Slow(
-        peercask_peerstore::libp2p::MemoryDatastore::new(),
-        gate.clone(),
-    );
+    let waits = gate.clone();
+    let data = Hooked::new(MemoryDatastore::new(), move |_| {
+        let open = waits.0.lock().expect("held by nobody");
+        drop(waits.1.wait_while(open, |open| !*open).expect("rung"));
+        Ok(())
+    });
     let peers = Peerstore::with(data, quiet()).expect("opened");
     peers
         .add_addrs(peer(1), &addrs(0..1), Ttl::PERMANENT)
@@ -89,46 +127,6 @@ fn readers_do_not_wait_for_a_write_that_waits_for_the_device() {
         writer.join().expect("joined").expect("added");
     });
     assert_addrs(&peers, peer(1), &addrs(0..2));
-}
-
-struct Slow(
-    peercask_peerstore::libp2p::MemoryDatastore,
-    std::sync::Arc<(std::sync::Mutex<bool>, std::sync::Condvar)>,
-);
-
-impl peercask_peerstore::libp2p::Datastore for Slow {
-    fn get(&self, key: &[u8]) -> peercask_peerstore::libp2p::Result<Option<bytes::Bytes>> {
-        self.0.get(key)
-    }
-    fn has(&self, key: &[u8]) -> peercask_peerstore::libp2p::Result<bool> {
-        self.0.has(key)
-    }
-    fn query(
-        &self,
-        prefix: &[u8],
-    ) -> peercask_peerstore::libp2p::Result<peercask_peerstore::libp2p::Entries<'_>> {
-        self.0.query(prefix)
-    }
-    fn commit(
-        &self,
-        batch: peercask_peerstore::libp2p::Batch,
-        acknowledge: Acknowledge,
-    ) -> peercask_peerstore::libp2p::Result<()> {
-        let open = self.1.0.lock().expect("held by nobody");
-        drop(
-            self.1
-                .1
-                .wait_while(open, |open| !*open)
-                .expect("held by nobody"),
-        );
-        self.0.commit(batch, acknowledge)
-    }
-    fn sync(&self) -> peercask_peerstore::libp2p::Result<()> {
-        self.0.sync()
-    }
-    fn close(&self) -> peercask_peerstore::libp2p::Result<()> {
-        self.0.close()
-    }
 }
 
 /// The books against a plain model, over all kinds of changes, with restarts in between.

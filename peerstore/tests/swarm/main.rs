@@ -3,6 +3,8 @@
 
 #[path = "../checklist.rs"]
 mod checklist;
+#[path = "../common.rs"]
+mod common;
 
 mod customs;
 mod dials;

@@ -74,8 +74,7 @@ fn told_by(theirs: &mut MemoryStore) -> Vec<Event> {
 /// know the same.
 #[test]
 fn random_events_leave_what_memory_store_has() {
-    let seeds = std::env::var("PEERCASK_SEEDS").map_or(3, |n| n.parse().expect("a number"));
-    for seed in 0..seeds {
+    for seed in crate::common::seeds(3) {
         let place = Place::new();
         let mut ours = place.open_with::<()>(place.config().dial_failures_max(1));
         let mut theirs: MemoryStore = MemoryStore::new(memory_store::Config::default());

@@ -1,9 +1,9 @@
-//! The table in the documentation of the room names only tests that exist.
+//! The table in the documentation of the room names only tests that exist, and every item that is required.
 
-use crate::checklist::named;
+use crate::checklist::check;
 
 #[test]
-fn the_checklist_names_only_tests_that_exist() {
+fn the_checklist_names_only_tests_that_exist_and_every_item() {
     let table = include_str!("../../src/swarm/mod.rs");
     let files = [
         ("customs", include_str!("customs.rs")),
@@ -12,6 +12,6 @@ fn the_checklist_names_only_tests_that_exist() {
         ("parity", include_str!("parity.rs")),
         ("restart", include_str!("restart.rs")),
     ];
-    let named = named(table, &files).len();
+    let named = check(table, &files, "P", 1..=14);
     assert!(named > 17, "{named} tests are named");
 }

@@ -225,6 +225,13 @@ impl Datastore for PeercaskDatastore {
         Ok(())
     }
 
+    fn keys(&self, prefix: &[u8]) -> Option<u64> {
+        let [first] = prefix else { return None };
+        let of_first = |space: &&(Option<u8>, Keyspace)| space.0 == Some(*first);
+        let space = self.spaces.iter().find(of_first);
+        space.map(|(_, space)| space.keys_estimate())
+    }
+
     fn stats(&self) -> DatastoreStats {
         let stats = self.store.stats();
         DatastoreStats {

@@ -1,30 +1,32 @@
 //! The books in figures, in one run, so that ratios hold whatever the machine:
 //! `cargo bench -p peercask-peerstore --bench books -- [PEERS] [PART..]`, with `--features sqlite` on SQLite too.
 //! Parts: `rates`, `cache`, `scale`, `device`, `log`, `churn`; all of them if none is named. Prints tables: wall
-//! time, processor time of the calling thread, memory as the kernel and as a counting allocator see it.
+//! time, processor time of the calling thread, memory as the kernel and as a counting allocator see it. What it
+//! costs to make the inputs of a call is not in its figures.
 #![expect(clippy::print_stdout, reason = "a benchmark prints")]
 
 use std::alloc::System;
-use std::collections::HashMap;
 use std::hint::black_box;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use cap::Cap;
 use libp2p_core::Multiaddr;
 use peercask::ManualClock;
 use peercask_peerstore::libp2p::{Acknowledge, GcMode, Options, Peer, Peerstore, Ttl};
-use rustix::time::{ClockId, clock_gettime};
+
+use measure::{CHILD, Latencies, child, cpu, memory, mib, rate};
+
+mod measure;
+mod rates;
 
 /// Counts what is allocated; a few nanoseconds a call, for all that is compared alike.
 #[global_allocator]
 static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 
 const ADDRESSES: usize = 5;
-/// What a process of its own is to do, and where.
-const CHILD: &str = "PEERCASK_BENCH_BOOKS_CHILD";
 const PARTS: [&str; 6] = ["rates", "cache", "scale", "device", "log", "churn"];
 
 fn main() {
@@ -38,6 +40,7 @@ fn main() {
         return match what {
             "fill" => fill_and_stop(Path::new(dir), count),
             "open" => opened(Path::new(dir), count),
+            "remove" => removed(Path::new(dir), count),
             _ => whole_life(Path::new(dir), count),
         };
     }
@@ -50,7 +53,7 @@ fn main() {
     println!("{count} peers, {ADDRESSES} addresses each");
     let dir = tempfile::tempdir().expect("a temporary directory");
     for (part, measure) in [
-        ("rates", rates_of_all as fn(&Path, u32)),
+        ("rates", rates::of_all as fn(&Path, u32)),
         ("cache", cache),
         ("scale", scale),
         ("device", device),
@@ -100,170 +103,8 @@ fn add(peers: &Peerstore, number: u32) {
         .expect("added");
 }
 
-fn read(peers: &Peerstore, number: u32) {
-    drop(black_box(peers.addrs(peer(number)).expect("readable")));
-}
-
 fn quiet() -> Options {
     Options::default().gc(GcMode::Manual)
-}
-
-// ---- time and memory
-
-/// How quick calls were.
-#[derive(Clone, Copy)]
-struct Rate {
-    per_second: f64,
-    cpu_ns: f64,
-}
-
-impl Rate {
-    fn text(&self) -> String {
-        format!("{:.0} ({:.0})", self.per_second, self.cpu_ns)
-    }
-}
-
-/// Processor time of this thread.
-fn cpu() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    let (secs, nanos) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
-    Duration::new(secs.expect("forward"), nanos.expect("below a second"))
-}
-
-/// Of calls with numbers from 0; what their inputs cost to make is in it.
-fn rate(count: u32, mut call: impl FnMut(u32)) -> Rate {
-    let (start, cpu_before) = (Instant::now(), cpu());
-    (0..count).for_each(&mut call);
-    Rate {
-        per_second: f64::from(count) / start.elapsed().as_secs_f64(),
-        cpu_ns: (cpu() - cpu_before).as_secs_f64() * 1e9 / f64::from(count),
-    }
-}
-
-/// The time within which 99 of 100 calls end.
-fn percentile(count: u32, mut call: impl FnMut(u32)) -> Duration {
-    let mut times: Vec<Duration> = (0..count)
-        .map(|number| {
-            let start = Instant::now();
-            call(number);
-            start.elapsed()
-        })
-        .collect();
-    times.sort();
-    let at = times.len() * 99 / 100;
-    times.get(at).copied().unwrap_or_default()
-}
-
-/// Memory of this process in MiB: resident, resident without file pages, and allocated.
-fn memory(when: &str) {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let kib = |name: &str| {
-        let line = status.lines().find(|line| line.starts_with(name));
-        let word = line.and_then(|line| line.split_whitespace().nth(1));
-        word.and_then(|word| word.parse::<f64>().ok())
-            .unwrap_or(f64::NAN)
-            / 1_024.0
-    };
-    let held = ALLOCATOR.allocated() as f64 / f64::from(1 << 20);
-    let (rss, anonymous) = (kib("VmRSS:"), kib("RssAnon:"));
-    println!(
-        "memory {when}: {rss:.0} MiB resident, {anonymous:.0} of it not file pages; {held:.1} MiB allocated"
-    );
-}
-
-fn mib(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 20)
-}
-
-/// Runs a part in a process of its own.
-fn child(what: &str, dir: &Path, count: u32) {
-    let exe = std::env::current_exe().expect("found itself");
-    let mut child = std::process::Command::new(exe);
-    child.arg(count.to_string());
-    child.env(CHILD, format!("{what} {}", dir.display()));
-    let ended = child.status().expect("ran");
-    assert!(ended.success(), "{what}: {ended}");
-}
-
-// ---- rates
-
-/// Per second, and in brackets nanoseconds of processor time a call.
-fn rates_of_all(dir: &Path, count: u32) {
-    println!("calls a second (nanoseconds of processor time a call)\n");
-    println!(
-        "| | add, new | add again, same | set, other ttl | read one of all | read one of 1,000 |"
-    );
-    println!("|---|---:|---:|---:|---:|---:|");
-    row("a map behind a lock", &map(count));
-    let memory = Peerstore::in_memory(quiet()).expect("opened");
-    row("books in memory", &rates(&memory, count));
-    drop(memory);
-    let default = Peerstore::open(dir.join("rates"), quiet()).expect("opened");
-    row("books on Peercask", &rates(&default, count));
-    default.close().expect("closed");
-    #[cfg(feature = "sqlite")]
-    {
-        use peercask_peerstore::libp2p::SqliteDatastore;
-        let data = SqliteDatastore::open(dir.join("books.db")).expect("opened");
-        let peers = Peerstore::with(data, quiet()).expect("opened");
-        let count = count.min(50_000);
-        row(
-            &format!("books on SQLite, {count} peers"),
-            &rates(&peers, count),
-        );
-    }
-}
-
-fn row(name: &str, rates: &[Rate]) {
-    let cells: Vec<String> = rates.iter().map(Rate::text).collect();
-    println!("| {name} | {} |", cells.join(" | "));
-}
-
-fn rates(peers: &Peerstore, count: u32) -> [Rate; 5] {
-    let set = |number: u32| {
-        let ttl = Ttl::from_millis(7_200_000 + u64::from(number % 7));
-        peers
-            .set_addrs(peer(number), &addresses(number), ttl)
-            .expect("set");
-    };
-    [
-        rate(count, |number| add(peers, number)),
-        rate(count, |number| add(peers, number)),
-        rate(count, set),
-        rate(count, |number| read(peers, scattered(number, count))),
-        rate(count, |number| read(peers, number % 1_000)),
-    ]
-}
-
-/// What a program would write in a minute: a map behind a lock, expiries beside the addresses.
-fn map(count: u32) -> [Rate; 5] {
-    let map: Mutex<HashMap<Peer, Vec<(Multiaddr, Instant)>>> = Mutex::default();
-    let add = |number: u32| {
-        let until = Instant::now() + Duration::from_secs(3_600);
-        let mut map = map.lock().expect("nobody panics");
-        let known = map.entry(peer(number)).or_default();
-        for addr in addresses(number) {
-            match known.iter_mut().find(|(found, _)| *found == addr) {
-                Some((_, expiry)) => *expiry = until,
-                None => known.push((addr, until)),
-            }
-        }
-    };
-    let read = |number: u32| {
-        let (now, map) = (Instant::now(), map.lock().expect("nobody panics"));
-        let found = map.get(&peer(number)).into_iter().flatten();
-        let live = found
-            .filter(|(_, expiry)| *expiry > now)
-            .map(|(addr, _)| addr.clone());
-        black_box(live.collect::<Vec<_>>());
-    };
-    [
-        rate(count, add),
-        rate(count, add),
-        rate(count, add),
-        rate(count, |number| read(scattered(number, count))),
-        rate(count, |number| read(number % 1_000)),
-    ]
 }
 
 // ---- cache
@@ -314,14 +155,20 @@ fn reads(peers: &Peerstore, count: u32) -> [f64; 4] {
         0 => scattered(number, count),
         _ => scattered(number, 1_000),
     };
+    let read = |_, who: Peer| drop(black_box(peers.addrs(who).expect("readable")));
+    let told = |number: u32| {
+        let new = (number % 10 == 5).then(|| addresses(mixed(number + 1)));
+        (peer(mixed(number + u32::from(new.is_some()))), new)
+    };
+    let read_or_add = |_, (who, new): (Peer, Option<Vec<Multiaddr>>)| match new {
+        Some(addrs) => peers.add_addrs(who, &addrs, Ttl::ADDRESS).expect("added"),
+        None => drop(black_box(peers.addrs(who).expect("readable"))),
+    };
     [
-        rate(calls, |number| read(peers, scattered(number, count))),
-        rate(calls, |number| read(peers, number % 1_000)),
-        rate(calls, |number| read(peers, mixed(number))),
-        rate(calls, |number| match number % 10 {
-            5 => add(peers, mixed(number + 1)),
-            _ => read(peers, mixed(number)),
-        }),
+        rate(calls, |number| peer(scattered(number, count)), read),
+        rate(calls, |number| peer(number % 1_000), read),
+        rate(calls, |number| peer(mixed(number)), read),
+        rate(calls, told, read_or_add),
     ]
     .map(|rate| rate.cpu_ns)
 }
@@ -332,9 +179,11 @@ fn reads(peers: &Peerstore, count: u32) -> [f64; 4] {
 fn scale(dir: &Path, count: u32) {
     let path = dir.join("scale");
     let peers = Peerstore::open(&path, quiet()).expect("opened");
-    let added = rate(count, |number| add(&peers, number));
-    println!("added: {:.0}/s", added.per_second);
+    let added = rate(count, |_| (), |number, ()| add(&peers, number));
+    println!("added: {:.0}/s, inputs made meanwhile", added.per_second);
+    let start = Instant::now();
     peers.close().expect("closed");
+    println!("closed: {:.0} ms", start.elapsed().as_secs_f64() * 1e3);
     child("open", &path, count);
     let unclean = dir.join("unclean");
     child("fill", &unclean, count);
@@ -353,8 +202,12 @@ fn fill_and_stop(dir: &Path, count: u32) {
 fn opened(dir: &Path, count: u32) {
     let (start, before) = (Instant::now(), cpu());
     let peers = Peerstore::open(dir, quiet()).expect("opened");
+    let from = match peers.stats().opened_from_image {
+        true => "its saved directory",
+        false => "all its records",
+    };
     println!(
-        "open: {:.0} ms, {:.0} ms of processor time of its thread",
+        "open from {from}: {:.0} ms, {:.0} ms of processor time of its thread",
         start.elapsed().as_secs_f64() * 1e3,
         (cpu() - before).as_secs_f64() * 1e3
     );
@@ -380,15 +233,17 @@ fn whole_life(dir: &Path, count: u32) {
         );
     }
     let reads = count.min(200_000);
-    let warm = rate(reads, |number| read(&peers, scattered(number, count)));
+    let who = |number: u32| peer(scattered(number, count));
+    let look = |_, who: Peer| drop(black_box(peers.addrs(who).expect("readable")));
+    let warm = rate(reads, who, look);
     println!("read one of all: {:.0}/s", warm.per_second);
     memory("after as many reads");
-    let set = |number: u32| {
-        peers
-            .set_addrs(peer(number), &addresses(number), Ttl::from_millis(60_000))
-            .expect("set");
+    let told = |number: u32| (peer(number), addresses(number));
+    let set = |_, (who, addrs): (Peer, Vec<Multiaddr>)| {
+        let ttl = Ttl::from_millis(60_000);
+        peers.set_addrs(who, &addrs, ttl).expect("set");
     };
-    println!("set: {:.0}/s", rate(count, set).per_second);
+    println!("set: {:.0}/s", rate(count, told, set).per_second);
     // Peers that stay, for those who read while the others go.
     let stay = count / 10 + 1;
     (count..count + stay).for_each(|number| add(&peers, number));
@@ -400,11 +255,8 @@ fn whole_life(dir: &Path, count: u32) {
         mib(stats.disk_bytes),
         mib(stats.live_bytes)
     );
-    let read_one = |number: u32| read(&peers, count + scattered(number, stay));
-    let idle = percentile(20_000, read_one);
     clock.advance(Duration::from_secs(60));
-    removal(&peers, read_one, idle);
-    assert_eq!(peers.count(), u64::from(stay));
+    removal(&peers, count, stay);
     memory("when all are gone");
     peers.close().expect("closed");
 }
@@ -414,36 +266,74 @@ fn system_ms() -> u64 {
     u64::try_from(now.expect("after 1970").as_millis()).expect("not that late")
 }
 
-/// Removes all that expired while another thread reads.
-fn removal(peers: &Peerstore, read_one: impl Fn(u32) + Sync, idle: Duration) {
+/// A store of which most has expired: what its removal costs, and what others feel of it.
+fn removed(dir: &Path, count: u32) {
+    let clock = Arc::new(ManualClock::new(system_ms()));
+    let peers = Peerstore::open(dir, quiet().clock(clock.clone())).expect("opened");
+    for number in 0..count {
+        let ttl = Ttl::from_millis(60_000);
+        peers
+            .add_addrs(peer(number), &addresses(number), ttl)
+            .expect("added");
+    }
+    let stay = count / 10 + 1;
+    (count..count + stay).for_each(|number| add(&peers, number));
+    clock.advance(Duration::from_secs(60));
+    removal(&peers, count, stay);
+    peers.close().expect("closed");
+}
+
+/// Removes all that expired while another thread reads what stays.
+fn removal(peers: &Peerstore, count: u32, stay: u32) {
+    let most = AtomicUsize::new(0);
+    let read = |go_on: &dyn Fn() -> bool| {
+        let mut latencies = Latencies::new();
+        while go_on() {
+            for number in 0..1_000 {
+                let who = peer(count + scattered(number, stay));
+                latencies.time(|| drop(black_box(peers.addrs(who).expect("readable"))));
+            }
+            most.fetch_max(ALLOCATOR.allocated(), Ordering::Relaxed);
+        }
+        latencies
+    };
+    let for_seconds = |seconds: u64| {
+        let start = Instant::now();
+        read(&|| start.elapsed() < Duration::from_secs(seconds))
+    };
+    // The first look brings the pages in.
+    for_seconds(1);
+    let idle = for_seconds(3);
+    let held = ALLOCATOR.allocated();
+    most.store(held, Ordering::Relaxed);
     let running = AtomicBool::new(true);
     std::thread::scope(|scope| {
-        let reader = scope.spawn(|| {
-            let (mut times, mut most) = (Vec::new(), 0);
-            while running.load(Ordering::Relaxed) {
-                times.push(percentile(1_000, &read_one));
-                most = most.max(ALLOCATOR.allocated());
-            }
-            times.sort();
-            let median = times.get(times.len() / 2).copied().unwrap_or_default();
-            (times.len(), median, most)
-        });
-        let held = ALLOCATOR.allocated();
+        let reader = scope.spawn(|| read(&|| running.load(Ordering::Relaxed)));
         let (start, before) = (Instant::now(), cpu());
         let report = peers.gc().expect("removed");
         let (took, worked) = (start.elapsed(), cpu() - before);
         running.store(false, Ordering::Relaxed);
+        let each = worked.as_secs_f64() * 1e6 / report.peers.max(1) as f64;
         println!(
-            "removing {} peers that expired: {took:.2?}, {worked:.2?} of processor time, in {} slices",
+            "removing {} peers that expired: {took:.2?}, {worked:.2?} of processor time, {each:.1} us each, in {} slices",
             report.peers, report.slices
         );
-        let (looks, busy, most) = reader.join().expect("joined");
-        let more = mib(most.saturating_sub(held) as u64);
+        let busy = reader.join().expect("joined");
+        let more = most.load(Ordering::Relaxed).saturating_sub(held);
         println!(
-            "allocated meanwhile: at most {more:.2} MiB more, the reader's included, in {looks} looks"
+            "allocated meanwhile: at most {:.2} MiB more, the engine's own merging included",
+            mib(more as u64)
         );
-        println!("99 of 100 reads within {idle:?} idle, and {busy:?} while they are removed");
+        for (name, permille) in [("half", 500), ("99 of 100", 990), ("999 of 1,000", 999)] {
+            let (idle, busy) = (idle.within(permille), busy.within(permille));
+            println!(
+                "{name} reads: within {idle:?} idle, {busy:?} while they are removed, {:.2} times",
+                busy.as_secs_f64() / idle.as_secs_f64()
+            );
+        }
+        println!("({} reads idle, {} meanwhile)", idle.count(), busy.count());
     });
+    assert_eq!(peers.count(), u64::from(stay));
 }
 
 // ---- device
@@ -452,7 +342,7 @@ fn removal(peers: &Peerstore, read_one: impl Fn(u32) + Sync, idle: Duration) {
 fn device(dir: &Path, _: u32) {
     let options = quiet().acknowledge(Acknowledge::Device);
     let peers = Peerstore::open(dir.join("synced"), options).expect("opened");
-    let alone = rate(500, |number| add(&peers, number));
+    let alone = rate(500, |_| (), |number, ()| add(&peers, number));
     println!("add, one thread: {:.0}/s", alone.per_second);
     let start = Instant::now();
     std::thread::scope(|scope| {
@@ -499,8 +389,10 @@ fn identical(dir: &Path, count: u32) {
 
 // ---- churn
 
-/// Each peer changed twenty times, then a hundred restarts: what is on disk, by itself.
+/// What a removal of all costs, and what readers feel of it. Then each peer changed twenty times and a hundred
+/// restarts: what is on disk, by itself.
 fn churn(dir: &Path, count: u32) {
+    child("remove", &dir.join("remove"), count);
     let count = count.min(100_000);
     let path = dir.join("churn");
     let open = || Peerstore::open(&path, quiet()).expect("opened");
