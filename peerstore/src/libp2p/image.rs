@@ -5,7 +5,7 @@
 //! `mimage`, the header: stamp; time of saving; what it was made under; peers, addresses, pinned, certified,
 //! signed records; how many records of each kind the store held; whether some protocols have no number, and the
 //! names of those that have; number of parts.
-//! `mimage-part` and a number, big end first: the stamp; a time near which the others are; how many peers; each
+//! `mimage-part` and a number, low end first: the stamp; a time near which the others are; how many peers; each
 //! peer: flags, id, how many addresses if there is nothing else, what is due unless never, last expiry near it,
 //! last update if it may be evicted, numbers of its protocols.
 
@@ -42,7 +42,7 @@ const NEVER_DUE: u8 = 128;
 const ENTRY_LEN_MIN: usize = 4;
 
 fn part_key(number: u32) -> Vec<u8> {
-    [b"mimage-part".as_slice(), &number.to_be_bytes()].concat()
+    [b"mimage-part".as_slice(), &number.to_le_bytes()].concat()
 }
 
 /// What became of the image that the last close may have left.

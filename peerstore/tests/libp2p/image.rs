@@ -325,7 +325,7 @@ fn an_image_in_doubt_is_not_used() {
     let engine = || peercask::Options::default().background(false);
     let store = peercask::Store::open(dir.path(), engine()).expect("opened");
     let open = || Peerstore::on(&store, saving(quiet())).expect("opened");
-    let part = |number: u32| [b"image-part".as_slice(), &number.to_be_bytes()].concat();
+    let part = |number: u32| [b"image-part".as_slice(), &number.to_le_bytes()].concat();
     let meta = || store.existing_keyspace("libp2p-meta").expect("there");
     let bytes = |key: &[u8]| meta().get(key).expect("readable").expect("there").to_vec();
     let times = Cell::new(0_u64);
@@ -377,8 +377,8 @@ fn an_image_in_doubt_is_not_used() {
         assert!(!peers.stats().opened_from_image, "{what}");
         let left = if what.contains("record went") { 39 } else { 40 };
         assert_eq!(
-            (peers.count(), peers.all_peers().count()),
-            (left, left as usize),
+            (peers.count(), peers.all_peers().count() as u64),
+            (left, left),
             "{what}"
         );
         assert_eq!(
