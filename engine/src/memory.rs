@@ -74,6 +74,44 @@ mod tests {
     }
 
     #[test]
+    fn the_memory_of_one_buffer_goes_from_segment_to_segment() {
+        const BUFFER: usize = 16 << 10;
+        let options = options().segment_bytes(64 << 10).buffer_bytes(BUFFER);
+        let store = Store::in_memory(options.background(false)).expect("opened");
+        let write = crate::Write::new().durability(crate::Durability::Buffered);
+        let [space, _] = spaces(&store);
+        let fill = |value_len: usize| {
+            for i in 0..300_u32 {
+                let key = (i % 7).to_le_bytes();
+                let put = space.put_with(key, vec![1; value_len], write);
+                drop(put.expect("written"));
+            }
+        };
+        let held = || {
+            let segments = store.core().log.table.by_id();
+            let held = segments.iter().map(|segment| {
+                let mut buffer = Vec::new();
+                segment.swap_buffer(&mut buffer);
+                buffer.capacity()
+            });
+            (segments.len(), held.sum::<usize>())
+        };
+        fill(1_000);
+        store.sync().expect("synced");
+        let (segments, bytes) = held();
+        assert!(segments >= 5 && bytes <= 2 * BUFFER, "{segments}: {bytes}");
+        // A large batch takes what it needs, and lets it go with the next bytes that are written.
+        let mut batch = store.batch();
+        batch.put(&space, "large", vec![1; 4 << 20]);
+        let weak = crate::Durability::Buffered;
+        drop(batch.commit_with(weak).expect("written"));
+        fill(1_000);
+        store.sync().expect("synced");
+        let (_, bytes) = held();
+        assert!(bytes <= 2 * BUFFER, "{bytes}");
+    }
+
+    #[test]
     fn it_answers_every_call_as_a_store_on_disk_does() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let on_disk = Store::open(dir.path(), options()).expect("opened");

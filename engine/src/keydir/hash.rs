@@ -7,6 +7,7 @@
 //! lock: they load a page and look at it; a page that was replaced meanwhile lives until they let
 //! go. The hash is keyed with the store's secret: strangers cannot aim.
 
+use std::iter;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
@@ -138,14 +139,14 @@ impl HashKeydir {
             match (answer, old, new) {
                 (Change::NotThere, ..) => return false,
                 (Change::NoRoom, None, Some(new)) => {
-                    let mut entries = page.entries();
-                    entries.push((Tag::of(hash >> page.depth, u64::BITS), new));
-                    self.swap(cell, &mut count, page.index, page.depth, &entries);
+                    let entry = (Tag::of(hash >> page.depth, u64::BITS), new);
+                    let entries = page.entries().chain(iter::once(entry));
+                    self.swap(cell, &mut count, page.index, page.depth, entries);
                     self.len.fetch_add(1, Ordering::Relaxed);
                 }
                 // The words of this page are too narrow for the new place.
                 (Change::NoRoom, ..) => {
-                    self.swap(cell, &mut count, page.index, page.depth, &page.entries());
+                    self.swap(cell, &mut count, page.index, page.depth, page.entries());
                     continue;
                 }
                 (Change::Done, None, _) => {
@@ -157,7 +158,7 @@ impl HashKeydir {
                     self.len.fetch_sub(1, Ordering::Relaxed);
                     // Memory follows the keys down as well as up.
                     if page.is_sparse(*count) {
-                        self.swap(cell, &mut count, page.index, page.depth, &page.entries());
+                        self.swap(cell, &mut count, page.index, page.depth, page.entries());
                     }
                 }
                 (Change::Done, Some(_), Some(_)) => {}
@@ -188,41 +189,41 @@ impl HashKeydir {
         let page = page
             .as_ref()
             .expect("cells below the number of pages have one");
-        let Some([stay, go]) = self.halves(page, rehash) else {
+        if page.entries().all(|(tag, _)| tag.split().is_some()) {
+            let half = |of: bool| {
+                let split = |(tag, at): Entry| tag.split().map(|(bit, tag)| (bit, (tag, at)));
+                let halves = page.entries().filter_map(split);
+                halves.filter_map(move |(bit, entry)| (bit == of).then_some(entry))
+            };
+            self.split_into(cell, &mut count, page, (half(false), half(true)));
+        } else if let Some([stay, go]) = rehashed(page, rehash) {
+            let halves = (stay.iter().copied(), go.iter().copied());
+            self.split_into(cell, &mut count, page, halves);
+        } else {
             let later = self.len() + self.len() / 4;
             self.split_above.store(later, Ordering::Relaxed);
-            return;
-        };
-        let depth = page.depth + 1;
+        }
+    }
+
+    /// The caller holds the turn of the page, which is the next to be split, and says what stays in it
+    /// and what goes.
+    fn split_into<E: Iterator<Item = Entry> + Clone>(
+        &self,
+        cell: &Cell,
+        count: &mut usize,
+        page: &Page,
+        (stay, go): (E, E),
+    ) {
+        let (pages, depth) = (self.pages.load(Ordering::Acquire), page.depth + 1);
         let new = self.cell_or_new(pages);
-        self.swap(new, &mut new.lock(), pages, depth, &go);
+        self.swap(new, &mut new.lock(), pages, depth, go);
         // In this order, so that a reader finds every key at every moment: the new page, then that
         // it is there, then the old one without what went. Release pairs with the acquire of
         // `cell_of`; who finds the halved page by way of its swap sees the new number.
         self.pages.store(pages + 1, Ordering::Release);
-        self.swap(cell, &mut count, index, depth, &stay);
+        self.swap(cell, count, page.index, depth, stay);
         self.split_above
             .store((pages + 1) * PAGE_ENTRIES, Ordering::Relaxed);
-    }
-
-    /// The entries of the page by the next bit of their hashes.
-    fn halves(&self, page: &Page, rehash: Rehash<'_>) -> Option<[Vec<Entry>; 2]> {
-        let entries = page.entries();
-        // About as many go as stay; hashes are even.
-        let some = entries.len() / 2 + entries.len() / 8;
-        let mut halves = [Vec::with_capacity(some), Vec::with_capacity(some)];
-        for (tag, location) in entries {
-            let (bit, tag) = match tag.split() {
-                Some(split) => split,
-                None => {
-                    let rest = turned(rehash(location)?) >> page.depth;
-                    (rest & 1 == 1, Tag::of(rest >> 1, u64::BITS))
-                }
-            };
-            let [stay, go] = &mut halves;
-            if bit { go } else { stay }.push((tag, location));
-        }
-        Some(halves)
     }
 
     // ---- filling, while the store opens
@@ -251,11 +252,11 @@ impl HashKeydir {
             let page = page
                 .as_ref()
                 .expect("cells below the number of pages have one");
-            let mut entries = page.entries();
             let tag = |hash: &u128| Tag::of(turned(*hash) >> page.depth, u64::BITS);
-            entries.extend(rows.iter().map(|(hash, location)| (tag(hash), *location)));
+            let new = rows.iter().map(|(hash, location)| (tag(hash), *location));
             self.len.fetch_add(rows.len() as u64, Ordering::Relaxed);
-            self.swap(cell, &mut count, index, page.depth, &entries);
+            let entries = page.entries().chain(new);
+            self.swap(cell, &mut count, index, page.depth, entries);
         }
     }
 
@@ -376,14 +377,26 @@ impl HashKeydir {
     }
 
     /// Makes the cell's page anew. The caller holds the cell's turn.
-    fn swap(&self, cell: &Cell, count: &mut usize, index: u64, depth: u32, entries: &[Entry]) {
+    fn swap(
+        &self,
+        cell: &Cell,
+        count: &mut usize,
+        index: u64,
+        depth: u32,
+        entries: impl Iterator<Item = Entry> + Clone,
+    ) {
         // Whatever came by way of an image was never noted: a word too narrow for a place would
         // name another.
         if !mutant::is_on(Mutant::ImagePlacesCutOff) {
-            entries.iter().for_each(|(_, at)| self.note(*at));
+            let farthest = |far: Location, (_, at): Entry| Location {
+                slot: far.slot.max(at.slot),
+                offset: far.offset.max(at.offset),
+            };
+            let near = Location { slot: 0, offset: 0 };
+            self.note(entries.clone().fold(near, farthest));
         }
-        let page = Page::of(index, depth, self.shape(), entries);
-        *count = entries.len();
+        let (page, taken) = Page::of(index, depth, self.shape(), entries);
+        *count = taken;
         self.bytes.fetch_add(page.bytes(), Ordering::Relaxed);
         // A release: who loads the page sees all its words.
         if let Some(old) = cell.page.swap(Some(Arc::new(page))) {
@@ -427,6 +440,24 @@ impl Cell {
     fn lock(&self) -> MutexGuard<'_, usize> {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The entries of the page by the next bit of their hashes, read from their records where nothing of
+/// them is left. About as many go as stay; hashes are even.
+fn rehashed(page: &Page, rehash: Rehash<'_>) -> Option<[Vec<Entry>; 2]> {
+    let mut halves = [Vec::new(), Vec::new()];
+    for (tag, location) in page.entries() {
+        let (bit, tag) = match tag.split() {
+            Some(split) => split,
+            None => {
+                let rest = turned(rehash(location)?) >> page.depth;
+                (rest & 1 == 1, Tag::of(rest >> 1, u64::BITS))
+            }
+        };
+        let [stay, go] = &mut halves;
+        if bit { go } else { stay }.push((tag, location));
+    }
+    Some(halves)
 }
 
 /// The chunk of a cell, and its place there.

@@ -176,17 +176,24 @@ impl Page {
         }
     }
 
-    /// A page of these entries with room for some more.
-    pub(super) fn of(index: u64, depth: u32, shape: Shape, entries: &[Entry]) -> Page {
-        if entries.is_empty() {
-            return Page::empty(index, depth);
+    /// A page of these entries with room for some more, and how many they are. They are gone through
+    /// as they lie, twice at least: a list of them would take more memory than the page.
+    pub(super) fn of(
+        index: u64,
+        depth: u32,
+        shape: Shape,
+        entries: impl Iterator<Item = Entry> + Clone,
+    ) -> (Page, usize) {
+        let count = entries.clone().count();
+        if count == 0 {
+            return (Page::empty(index, depth), 0);
         }
-        let buckets = buckets_for(entries.len());
+        let buckets = buckets_for(count);
         let mut stash = BUCKET_LEN * (buckets / 16).clamp(1, STASH_BUCKETS_MAX);
         loop {
             let page = Page::with_room(index, depth, shape, buckets, stash);
-            if page.take_all(entries) {
-                return page;
+            if page.take_all(entries.clone()) {
+                return (page, count);
             }
             // Bad luck, or hashes that agree in too much: chance makes none, a test does.
             stash *= 2;
@@ -205,29 +212,24 @@ impl Page {
     }
 
     /// Fills a page that nobody else sees yet; false if not all found a place.
-    fn take_all(&self, entries: &[Entry]) -> bool {
+    fn take_all(&self, mut entries: impl Iterator<Item = Entry>) -> bool {
         let mut used = vec![0_u8; self.buckets.len()];
-        for (tag, location) in entries {
+        entries.all(|(tag, location)| {
             let (a, b) = self.places(tag.0);
             let fill = |at: usize| used.get(at).copied().unwrap_or(u8::MAX);
             let at = if fill(a) <= fill(b) { a } else { b };
-            let word = self.shape.word(*tag, *location);
-            let slot = self
-                .buckets
-                .get(at)
-                .and_then(|bucket| bucket.0.get(usize::from(fill(at))));
-            match slot {
-                Some(slot) => {
-                    slot.store(word, Ordering::Relaxed);
-                    if let Some(used) = used.get_mut(at) {
-                        *used += 1;
-                    }
-                }
-                None if self.stash_away(word) => {}
-                None => return false,
+            let word = self.shape.word(tag, location);
+            let bucket = self.buckets.get(at);
+            let slot = bucket.and_then(|bucket| bucket.0.get(usize::from(fill(at))));
+            let Some(slot) = slot else {
+                return self.stash_away(word);
+            };
+            slot.store(word, Ordering::Relaxed);
+            if let Some(used) = used.get_mut(at) {
+                *used += 1;
             }
-        }
-        true
+            true
+        })
     }
 
     /// Whether keys with this hash belong here.
@@ -261,28 +263,18 @@ impl Page {
 
     /// All locations, in no order.
     pub(super) fn locations(&self) -> Vec<Location> {
-        self.entries()
-            .into_iter()
-            .map(|(_, location)| location)
-            .collect()
+        self.entries().map(|(_, location)| location).collect()
     }
 
-    pub(super) fn entries(&self) -> Vec<Entry> {
-        // One allocation, with room for the entry that the page is made anew for.
-        let mut entries =
-            Vec::with_capacity(self.buckets.len() * BUCKET_LEN + self.stash.len() + 1);
-        let mut take = |slot: &AtomicU64| {
+    /// All entries, in no order. Gone through again they are the same as long as the caller holds the
+    /// page's turn.
+    pub(super) fn entries(&self) -> impl Iterator<Item = Entry> + Clone + '_ {
+        let in_buckets = self.buckets.iter().flat_map(|bucket| bucket.0.iter());
+        in_buckets.chain(self.stash.iter()).filter_map(|slot| {
             // Pairs with the writer's release: what the location names was written before.
             let word = slot.load(Ordering::Acquire);
-            if word != 0 {
-                entries.push((self.shape.tag(word), self.shape.location(word)));
-            }
-        };
-        for bucket in &self.buckets {
-            bucket.0.iter().for_each(&mut take);
-        }
-        self.stash.iter().for_each(take);
-        entries
+            (word != 0).then(|| (self.shape.tag(word), self.shape.location(word)))
+        })
     }
 
     /// Calls `each` with every word that may be the key's, until it answers true.
@@ -410,7 +402,8 @@ impl Page {
         let slot = slot.max(self.shape.slot_max());
         wide.extend(self.entries());
         let shape = Shape::for_up_to(slot, offset);
-        Some((Page::of(self.index, self.depth, shape, &wide), used))
+        let (page, _) = Page::of(self.index, self.depth, shape, wide.iter().copied());
+        Some((page, used))
     }
 
     /// The word to put where `word` stood, if any; `None` for what `save` cannot have given.
@@ -559,13 +552,13 @@ mod tests {
         let shape = Shape::for_up_to(3, 1 << 20);
         for count in [0_u32, 1, 7, 100, 5_000] {
             let entry = |i| (Tag::of(hash(u64::from(i)), shape.tag_bits), at(i));
-            let entries: Vec<Entry> = (0..count).map(entry).collect();
-            let page = Page::of(0, 0, shape, &entries);
+            let (page, taken) = Page::of(0, 0, shape, (0..count).map(entry));
+            assert_eq!(taken, count as usize);
             let mut next = count;
             while page.insert(hash(u64::from(next)), at(next)) == Change::Done {
                 next += 1;
             }
-            assert_eq!(page.entries().len(), next as usize);
+            assert_eq!(page.entries().count(), next as usize);
             for i in 0..next {
                 let mut found = Candidates::default();
                 page.find(hash(u64::from(i)), &mut found);

@@ -24,6 +24,9 @@ use crate::segment::totals::{Holdings, Totals};
 /// How much is read first where there is no map: header and key of nearly all records.
 const FIRST_READ_LEN: usize = 1_024;
 
+/// One large batch must not cost its size in memory for ever.
+const BUFFER_KEPT_MAX: usize = 1 << 20;
+
 /// A segment of the log.
 pub(crate) struct Segment {
     pub(crate) header: SegmentHeader,
@@ -388,8 +391,20 @@ impl Segment {
         let mut tail = self.tail.write().unwrap_or_else(PoisonError::into_inner);
         self.written.fetch_add(len, Ordering::AcqRel);
         tail.clear();
+        if tail.capacity() > BUFFER_KEPT_MAX.max(2 * to_len(len)) {
+            *tail = Vec::new();
+        }
         self.shift_files(len, 0);
         Ok(len)
+    }
+
+    /// Exchanges the memory of the tail, of which everything was written: a sealed segment needs none,
+    /// and a new one takes it over.
+    pub(crate) fn swap_buffer(&self, buffer: &mut Vec<u8>) {
+        let mut tail = self.tail.write().unwrap_or_else(PoisonError::into_inner);
+        if tail.is_empty() {
+            std::mem::swap(&mut *tail, buffer);
+        }
     }
 
     /// Bytes that went past the tail were written; there must be no tail.

@@ -57,6 +57,8 @@ pub(crate) struct Writer {
     pub(crate) marked_seq: u64,
     /// Encoded records on their way; kept for its capacity.
     pub(crate) scratch: Vec<u8>,
+    /// Memory for the tail of the next segment: what that of the one before took.
+    buffer: Vec<u8>,
 }
 
 struct Active {
@@ -117,6 +119,7 @@ impl Writer {
             directory_dirty: false,
             marked_seq: 0,
             scratch: Vec::new(),
+            buffer: Vec::new(),
         }
     }
 
@@ -399,6 +402,7 @@ impl Writer {
                 sealed: None,
             })
         })?;
+        segment.swap_buffer(&mut self.buffer);
         self.directory_dirty = true;
         Ok(Active {
             segment,
@@ -438,6 +442,7 @@ impl Writer {
     /// The active segment becomes a sealed one that is still to be synced.
     fn retire_active(&mut self, log: &Base, file_len: u64) {
         if let Some(active) = self.active.take() {
+            active.segment.swap_buffer(&mut self.buffer);
             active.segment.set_sealed(Sealed {
                 summary: active.summary,
                 file_len,
