@@ -4,6 +4,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::load::HintBytes;
@@ -21,6 +22,8 @@ type Loaded = (Arc<Segment>, Hint<HintBytes>);
 
 /// Ranges of the hash; more than threads, so that they end together.
 const RANGES: usize = 64;
+/// Fewer rows are one range.
+const ROWS_ALONE: usize = 10_000;
 
 /// Where one segment's rows of a keyspace stand in the merge.
 struct Cursor<'a> {
@@ -70,7 +73,7 @@ fn keydir(space: &Space, segments: &[Loaded], threads: usize) {
     if let Keydir::Hash(keydir) = &space.keydir {
         keydir.expect(rows as u64);
     }
-    let ranges = if rows < 10_000 { 1 } else { RANGES };
+    let ranges = ranges_for(rows);
     let all: Vec<usize> = (0..ranges).collect();
     let filled = in_parallel(&all, threads, |range| {
         one_range(space, segments, *range, ranges)
@@ -111,6 +114,28 @@ fn by_key(entries: Vec<(&[u8], Location)>, threads: usize) -> Vec<(&[u8], Locati
         .collect();
     parallel::sort(&mut keyed, threads, &|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
     keyed.into_iter().map(|(_, key, at)| (key, at)).collect()
+}
+
+/// Into how many ranges so many rows are cut.
+pub(super) fn ranges_for(rows: usize) -> usize {
+    if rows < ROWS_ALONE { 1 } else { RANGES }
+}
+
+/// Where the rows of a range stand in a section, which is sorted by hash.
+pub(super) fn rows_of_range(
+    hint: &Hint<HintBytes>,
+    section: usize,
+    range: usize,
+    ranges: usize,
+) -> Range<usize> {
+    let start = hint.lower_bound(section, range_start(range, ranges));
+    let end = if range + 1 == ranges {
+        let section = hint.sections().get(section);
+        section.map_or(0, |section| section.row_count())
+    } else {
+        hint.lower_bound(section, range_start(range + 1, ranges))
+    };
+    start..end
 }
 
 /// The first hash of range `range` of `ranges`.
@@ -159,14 +184,7 @@ fn cursors<'a>(
         let Some(section) = hint.section_for(keyspace) else {
             continue;
         };
-        let row = hint.lower_bound(section, range_start(range, ranges));
-        let end = if range + 1 == ranges {
-            hint.sections()
-                .get(section)
-                .map_or(0, |section| section.row_count())
-        } else {
-            hint.lower_bound(section, range_start(range + 1, ranges))
-        };
+        let Range { start: row, end } = rows_of_range(hint, section, range, ranges);
         cursors.push(Cursor {
             index,
             hint,

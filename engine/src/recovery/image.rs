@@ -32,9 +32,6 @@ use crate::segment::names::{self, ImageCopy};
 use crate::segment::record::{RecordHeader, RecordKind};
 use crate::segment::table::Table;
 
-/// Rows that one thread brings into a hash keydir at a time.
-const SETTLED_AT_ONCE: usize = 8_192;
-
 /// An image that fits the store as far as manifest and listing tell.
 pub(super) struct Usable {
     image: Image,
@@ -250,14 +247,23 @@ impl Usable {
             .map(|(space, entries)| (space.id(), entries))
             .collect();
         for space in spaces.all() {
-            let rows = self.fresh_rows(&space, segments, filling.threads);
+            let ranges = self.ranges(&space, segments);
+            let all: Vec<usize> = (0..ranges).collect();
+            let rows_of = |range: usize| self.fresh_rows(&space, segments, range, ranges);
             match &space.keydir {
                 Keydir::Ordered(keydir) => {
+                    let rows = in_parallel(&all, filling.threads, |range| rows_of(*range));
+                    let rows = rows.into_iter().flatten().collect();
                     let entries = ordered.remove(&space.id()).unwrap_or_default();
                     let entries = with_rows(&space, entries, rows, filling);
                     keydir.fill(&entries, filling.threads);
                 }
-                Keydir::Hash(keydir) => settle_all(&space, keydir, &rows, filling),
+                Keydir::Hash(keydir) => {
+                    in_parallel(&all, filling.threads, |range| {
+                        settle_all(&space, keydir, &rows_of(*range), filling.table);
+                    });
+                    tend(&space, filling.table);
+                }
             }
         }
         report.image_used = true;
@@ -334,12 +340,24 @@ impl Usable {
         Some(slots)
     }
 
-    /// What the image does not cover of one keyspace: of each hash the row with the highest seq.
+    /// Into how many ranges of the hash what the image does not cover of a keyspace is cut.
+    fn ranges(&self, space: &Space, segments: &[Opened]) -> usize {
+        let rows = segments.iter().filter_map(|(_, hint)| {
+            let hint = hint.as_ref()?;
+            let section = hint.section_for(space.id())?;
+            hint.sections().get(section).map(|s| s.row_count())
+        });
+        fill::ranges_for(rows.sum())
+    }
+
+    /// What the image does not cover of one range of a keyspace: of each hash the row with the highest
+    /// seq, by rising hash.
     fn fresh_rows<'a>(
         &self,
         space: &Space,
         segments: &'a [Opened],
-        threads: usize,
+        range: usize,
+        ranges: usize,
     ) -> Vec<Row<'a>> {
         let mut rows: Vec<Row<'_>> = Vec::new();
         if mutant::is_on(Mutant::ImageTailForgotten) {
@@ -352,21 +370,20 @@ impl Usable {
                 continue;
             };
             let mut tombstones = Live::default();
-            let fresh = hint.rows_with_keys(section);
-            for (row, key) in fresh.filter(|(row, _)| u64::from(row.offset) >= covered) {
+            for at in fill::rows_of_range(hint, section, range, ranges) {
+                let row = hint.row(section, at);
+                if u64::from(row.offset) < covered {
+                    continue;
+                }
                 if row.kind == RecordKind::Tombstone {
                     tombstones.tombstone_bytes += row.len;
                 }
-                rows.push(Row {
-                    row,
-                    key: key.unwrap_or_default(),
-                    segment,
-                });
+                let key = hint.key(section, at).unwrap_or_default();
+                rows.push(Row { row, key, segment });
             }
             segment.add_all_live(&tombstones);
         }
-        let order = |row: &Row<'_>| (row.row.hash, Reverse(row.row.seq));
-        parallel::sort(&mut rows, threads, &|a, b| order(a).cmp(&order(b)));
+        rows.sort_unstable_by_key(|row| (row.row.hash, Reverse(row.row.seq)));
         rows.dedup_by_key(|row| row.row.hash);
         rows
     }
@@ -487,33 +504,27 @@ impl Verdict {
     }
 }
 
-/// Brings what the image does not cover into a hash keydir. Most of it is new to the image: that is
-/// put in page by page.
-fn settle_all(space: &Space, keydir: &HashKeydir, rows: &[Row<'_>], filling: &Filling<'_>) {
-    let table = filling.table;
-    // By rising hash: no two parts have a key in common, and few a page.
-    let parts: Vec<_> = rows.chunks(SETTLED_AT_ONCE).collect();
-    in_parallel(&parts, filling.threads, |part| {
-        let mut new = Vec::with_capacity(part.len());
-        let mut live: BTreeMap<SegmentId, (&Arc<Segment>, Live)> = BTreeMap::new();
-        for row in *part {
-            if !row.is_put() || !keydir.candidates(row.row.hash).is_empty() {
-                settle(space, row, table);
-                continue;
-            }
-            new.push((row.row.hash, row.location()));
-            let header = &row.segment.header;
-            let counted = live.entry(header.id);
-            let (_, counted) = counted.or_insert_with(|| (row.segment, Live::default()));
-            let (len, expiry) = (row.row.len, row.row.expiry);
-            counted.add(space.id(), len, expiry, header.created_ms);
+/// Brings one range of what the image does not cover into a hash keydir. Most of it is new to the
+/// image: that is put in page by page. No two ranges have a key in common, and few a page.
+fn settle_all(space: &Space, keydir: &HashKeydir, rows: &[Row<'_>], table: &Table) {
+    let mut new = Vec::with_capacity(rows.len());
+    let mut live: BTreeMap<SegmentId, (&Arc<Segment>, Live)> = BTreeMap::new();
+    for row in rows {
+        if !row.is_put() || !keydir.candidates(row.row.hash).is_empty() {
+            settle(space, row, table);
+            continue;
         }
-        for (segment, live) in live.into_values() {
-            segment.add_all_live(&live);
-        }
-        keydir.fill(&new);
-    });
-    tend(space, table);
+        new.push((row.row.hash, row.location()));
+        let header = &row.segment.header;
+        let counted = live.entry(header.id);
+        let (_, counted) = counted.or_insert_with(|| (row.segment, Live::default()));
+        let (len, expiry) = (row.row.len, row.row.expiry);
+        counted.add(space.id(), len, expiry, header.created_ms);
+    }
+    for (segment, live) in live.into_values() {
+        segment.add_all_live(&live);
+    }
+    keydir.fill(&new);
 }
 
 /// Splits the pages that grew, lest the first write has to.
