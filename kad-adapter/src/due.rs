@@ -119,7 +119,7 @@ impl Shared {
         }
         let spot = Spot::of(key.as_ref());
         let now = self.now();
-        let mut state = self.lock();
+        let mut state = self.lock_to_change().ok_or(Error::Closed)?;
         let which = what.table();
         let Some(slot) = state.table(which).find(spot.prefix, what.tag(self, spot)) else {
             return Ok(false);

@@ -13,12 +13,14 @@ use std::path::{Path, PathBuf};
 
 use crate::index::slab::Entry;
 use crate::index::table::Found;
-use crate::shared::{Shared, State, Which};
+use crate::shared::{Shared, Which};
 
 const FILE: &str = "kad-index";
 const TEMPORARY: &str = "kad-index.tmp";
 const MAGIC: [u8; 8] = *b"PCKADIX\x01";
 const ENTRY_LEN: usize = 32;
+/// Entries taken under one lock.
+const SLICE_LEN: usize = 1_024;
 /// No publishing time.
 const UNPUBLISHED: u32 = 0;
 
@@ -31,16 +33,16 @@ pub(crate) struct SavedTable {
     pub(crate) quarantined: Vec<u32>,
 }
 
-/// Writes the index as it is; nothing may be written to the log afterwards.
+/// Writes the index as it is. The store is closed to changes, so the lock is held for a slice at a
+/// time; nothing may be written to the log afterwards.
 pub(crate) fn save(shared: &Shared) -> io::Result<()> {
     let Some(dir) = &shared.dir else {
         return Ok(());
     };
-    let state = shared.lock();
     let last_seq = shared.store.stats().last_seq;
     let temporary = dir.join(TEMPORARY);
     let written =
-        write_file(&temporary, &state, last_seq).and_then(|()| fs::rename(&temporary, path(dir)));
+        write_file(&temporary, shared, last_seq).and_then(|()| fs::rename(&temporary, path(dir)));
     if written.is_err() {
         // What is left of it is no image; the next save begins it anew.
         let _nothing_to_add = fs::remove_file(&temporary);
@@ -94,7 +96,7 @@ impl Sink {
     }
 }
 
-fn write_file(path: &Path, state: &State, last_seq: u64) -> io::Result<()> {
+fn write_file(path: &Path, shared: &Shared, last_seq: u64) -> io::Result<()> {
     let mut sink = Sink {
         writer: BufWriter::with_capacity(1 << 20, File::create(path)?),
         hasher: DefaultHasher::new(),
@@ -102,7 +104,7 @@ fn write_file(path: &Path, state: &State, last_seq: u64) -> io::Result<()> {
     sink.put(&[0; 24])?;
     sink.hasher = DefaultHasher::new();
     for which in Which::ALL {
-        write_table(&mut sink, state, which)?;
+        write_table(&mut sink, shared, which)?;
     }
     let sum = sink.hasher.finish();
     sink.writer.seek(SeekFrom::Start(0))?;
@@ -112,31 +114,58 @@ fn write_file(path: &Path, state: &State, last_seq: u64) -> io::Result<()> {
     sink.writer.flush()
 }
 
-fn write_table(sink: &mut Sink, state: &State, which: Which) -> io::Result<()> {
-    let table = state.table(which);
-    let quarantined = table.quarantined_slots();
-    sink.put(&table.len().to_le_bytes())?;
+fn write_table(sink: &mut Sink, shared: &Shared, which: Which) -> io::Result<()> {
+    let (len, quarantined) = {
+        let state = shared.lock();
+        let table = state.table(which);
+        (table.len(), table.quarantined_slots())
+    };
+    sink.put(&len.to_le_bytes())?;
     sink.put(&(quarantined.len() as u64).to_le_bytes())?;
-    for (_, slot) in table.at_prefix(0) {
+    let mut written = 0;
+    let mut from = Some((0, 0));
+    while let Some(place) = from {
+        let (bytes, next) = slice_of(shared, which, place);
+        written += (bytes.len() / ENTRY_LEN) as u64;
+        sink.put(&bytes)?;
+        from = next;
+    }
+    if written != len {
+        return Err(io::Error::other("the index changed while it was saved"));
+    }
+    for slot in quarantined {
+        sink.put(&slot.to_le_bytes())?;
+    }
+    Ok(())
+}
+
+/// The entries from a place on, as they are written, and where to go on.
+fn slice_of(
+    shared: &Shared,
+    which: Which,
+    (prefix, slot): (u64, u32),
+) -> (Vec<u8>, Option<(u64, u32)>) {
+    let mut slice = Vec::with_capacity(SLICE_LEN * ENTRY_LEN);
+    let state = shared.lock();
+    let table = state.table(which);
+    for (prefix, slot) in table.at_place(prefix, slot) {
+        if slice.len() == SLICE_LEN * ENTRY_LEN {
+            return (slice, Some((prefix, slot)));
+        }
         let entry = table.entry(slot);
         let published_s = table
             .due
             .as_ref()
             .and_then(|due| due.confirmed(slot))
             .unwrap_or(UNPUBLISHED);
-        let mut bytes = [0; ENTRY_LEN];
-        bytes[..4].copy_from_slice(&slot.to_le_bytes());
-        bytes[4..12].copy_from_slice(&entry.prefix.to_le_bytes());
-        bytes[12..20].copy_from_slice(&entry.tag.to_le_bytes());
-        bytes[20..24].copy_from_slice(&entry.deadline_s.to_le_bytes());
-        bytes[24..28].copy_from_slice(&entry.ordinal.to_le_bytes());
-        bytes[28..].copy_from_slice(&published_s.to_le_bytes());
-        sink.put(&bytes)?;
+        slice.extend(slot.to_le_bytes());
+        slice.extend(entry.prefix.to_le_bytes());
+        slice.extend(entry.tag.to_le_bytes());
+        slice.extend(entry.deadline_s.to_le_bytes());
+        slice.extend(entry.ordinal.to_le_bytes());
+        slice.extend(published_s.to_le_bytes());
     }
-    for slot in quarantined {
-        sink.put(&slot.to_le_bytes())?;
-    }
-    Ok(())
+    (slice, None)
 }
 
 struct Source {

@@ -4,7 +4,7 @@
 use libp2p_core::Multiaddr;
 use libp2p_identity::PeerId;
 use libp2p_kad::store::Error as StoreError;
-use libp2p_kad::{ProviderRecord, RecordKey};
+use libp2p_kad::{K_VALUE, ProviderRecord, RecordKey};
 
 use crate::codec::{Life, Stored, decode_addresses, encode_addresses};
 use crate::index::slab::{Entry, SlotState};
@@ -46,6 +46,7 @@ impl Shared {
             (candidates(&state, spot.prefix), state.anchor)
         };
         candidates.sort_unstable_by_key(|candidate| candidate.ordinal);
+        self.bring_own_forward(&mut candidates);
         let found = candidates.into_iter().filter_map(|candidate| {
             self.read_provider(&candidate, &anchor)
                 .filter(|record| record.key == *key)
@@ -56,6 +57,17 @@ impl Shared {
                 .collect()
         } else {
             found.collect()
+        }
+    }
+
+    /// Kad answers others with the first 20 alone: on a key that has more this node comes first, or
+    /// nobody would learn from it that it provides the key. Others keep their order.
+    fn bring_own_forward(&self, candidates: &mut [Candidate]) {
+        let told = self.options.limits.providers_per_key_max.min(K_VALUE.get());
+        if candidates.len() > told
+            && let Some(at) = candidates.iter().position(|one| one.which.is_own())
+        {
+            candidates[..=at].rotate_right(1);
         }
     }
 
@@ -77,7 +89,10 @@ impl Shared {
             Which::Provides
         };
         let now = self.now();
-        let mut state = self.lock();
+        let Some(mut state) = self.lock_to_change() else {
+            self.refuse(Refusal::Closed);
+            return;
+        };
         if let Some(slot) = state.table(which).find(spot.prefix, tag) {
             self.remove_now(&mut state, which, slot, now);
             self.counters.removed.add(1);
@@ -108,7 +123,9 @@ impl Shared {
         let peer = record.provider.to_bytes();
         let tag = tag_of(&peer);
         let now = self.now();
-        let mut state = self.lock_for_write(now);
+        let Some(mut state) = self.lock_for_write(now) else {
+            return self.refused(Refusal::Closed);
+        };
         if !state.pending.has_room(0) {
             return self.refused(Refusal::Queue);
         }
@@ -246,7 +263,9 @@ impl Shared {
     fn add_own(&self, record: &ProviderRecord) -> Result<(), StoreError> {
         let spot = Spot::of(record.key.as_ref());
         let now = self.now();
-        let mut state = self.lock_for_write(now);
+        let Some(mut state) = self.lock_for_write(now) else {
+            return self.refused(Refusal::Closed);
+        };
         let table = state.table(Which::OwnProvides);
         let known = table.find(spot.prefix, self.local_tag);
         let life = self.life(&state.anchor, record.expires, now);

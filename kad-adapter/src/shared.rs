@@ -180,11 +180,19 @@ impl Shared {
         }
     }
 
-    /// The lock, with the anchor brought up to date: for writes, whose deadlines go to disk.
-    pub(crate) fn lock_for_write(&self, now: Now) -> MutexGuard<'_, State> {
-        let mut state = self.lock();
+    /// The lock for a change of the index; `None` if the store was closed. Closing marks the end and
+    /// then takes the lock once: from there on nobody changes what is being saved, and nobody
+    /// waits for that.
+    pub(crate) fn lock_to_change(&self) -> Option<MutexGuard<'_, State>> {
+        let state = self.lock();
+        (!self.is_closed()).then_some(state)
+    }
+
+    /// The same with the anchor brought up to date: for writes, whose deadlines go to disk.
+    pub(crate) fn lock_for_write(&self, now: Now) -> Option<MutexGuard<'_, State>> {
+        let mut state = self.lock_to_change()?;
         state.anchor.follow(now.ms, self.options.time.instant());
-        state
+        Some(state)
     }
 
     // ---- deadlines
@@ -251,7 +259,9 @@ impl Shared {
 
     /// The index knew a record that the disk does not have: the index is wrong, the disk decides.
     fn lose(&self, which: Which, slot: u32) {
-        let mut state = self.lock();
+        let Some(mut state) = self.lock_to_change() else {
+            return;
+        };
         if !state.table(which).is_live(slot) || state.pending.get(which.place(slot)).is_some() {
             return;
         }
@@ -265,7 +275,9 @@ impl Shared {
 
     /// A record whose bytes say nothing: out of the index, and its slot is not used again.
     pub(crate) fn quarantine(&self, which: Which, slot: u32) {
-        let mut state = self.lock();
+        let Some(mut state) = self.lock_to_change() else {
+            return;
+        };
         if !state.table(which).is_live(slot) {
             return;
         }

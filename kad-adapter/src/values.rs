@@ -71,7 +71,10 @@ impl Shared {
         self.check_value(record)?;
         let spot = Spot::of(record.key.as_ref());
         let now = self.now();
-        let mut state = self.lock_for_write(now);
+        let Some(mut state) = self.lock_for_write(now) else {
+            self.refuse(Refusal::Closed);
+            return Err(StoreError::MaxRecords);
+        };
         let own = record.publisher == Some(self.local);
         let to = if own { Which::OwnValues } else { Which::Values };
         let old = find_value(&state, spot);
@@ -115,7 +118,10 @@ impl Shared {
         }
         let spot = Spot::of(key.as_ref());
         let now = self.now();
-        let mut state = self.lock();
+        let Some(mut state) = self.lock_to_change() else {
+            self.refuse(Refusal::Closed);
+            return;
+        };
         if let Some((which, slot)) = find_value(&state, spot) {
             self.remove_now(&mut state, which, slot, now);
             self.counters.removed.add(1);

@@ -122,7 +122,9 @@ impl Window {
             .now()
             .second
             .saturating_add(seconds(shared.options.near_expiry));
-        let mut state = shared.lock();
+        let Some(mut state) = shared.lock_to_change() else {
+            return window;
+        };
         window.anchor = state.anchor;
         let max = shared.options.window_records;
         let at = walked as usize;

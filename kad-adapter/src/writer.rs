@@ -158,7 +158,10 @@ impl Shared {
 
     /// Up to a slice of them; how many were taken out.
     fn sweep_slice(&self, which: Which, until_s: u32) -> usize {
-        let mut state = self.lock();
+        // Closed meanwhile: what is over is left out when the store opens again.
+        let Some(mut state) = self.lock_to_change() else {
+            return 0;
+        };
         let table = state.table(which);
         let slots: Vec<u32> = table
             .deadlines_until(until_s)
@@ -221,6 +224,8 @@ impl Shared {
         if ended.is_some() {
             return;
         }
+        // Who was in a change of the index has ended it; nobody begins another.
+        drop(self.lock());
         let drained = self.drain();
         // Without all writes the image would not be the log's; the next opening walks instead.
         let saved = match drained {

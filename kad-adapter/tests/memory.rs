@@ -5,7 +5,7 @@ use std::alloc::System;
 
 use libp2p_identity::PeerId;
 use libp2p_kad::store::RecordStore;
-use libp2p_kad::{ProviderRecord, RecordKey};
+use libp2p_kad::{ProviderRecord, Record, RecordKey};
 use peercask_kad::{Limits, Options, PersistentStore};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -16,6 +16,8 @@ static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 const BYTES_PER_RECORD_MAX: f64 = 100.0;
 /// The largest that one call may take at once. An index of 200,000 records has some 15 MiB.
 const BYTES_PER_CALL_MAX: usize = 1 << 20;
+/// The same where 24,000 of each kind have indexes of nearly 2 MiB.
+const OWN_BYTES_PER_CALL_MAX: usize = 256 << 10;
 
 /// Spread like SHA-256, and the same each time.
 fn id(number: u64) -> [u8; 34] {
@@ -39,31 +41,49 @@ fn provider(number: u64, now: std::time::Instant) -> ProviderRecord {
     }
 }
 
-#[test]
-#[expect(clippy::cast_precision_loss, reason = "a measurement")]
-fn a_provider_record_takes_at_most_a_hundred_bytes_and_no_call_moves_the_index() {
-    const RECORDS: u64 = 200_000;
-    let dir = tempfile::tempdir().expect("a directory");
+/// The most that one of these calls took: what is taken in one call is no less than the largest
+/// single allocation in it.
+fn largest_call(numbers: std::ops::Range<u64>, mut call: impl FnMut(u64)) -> usize {
+    let mut largest = 0;
+    for number in numbers {
+        let region = Region::new(GLOBAL);
+        call(number);
+        largest = largest.max(region.change().bytes_allocated);
+    }
+    largest
+}
+
+fn opened(dir: &std::path::Path) -> PersistentStore {
     let options = Options::default().background(false).limits(Limits {
         queue_bytes_max: 1 << 20,
         ..Limits::default()
     });
     let local = PeerId::from_bytes(&id(u64::MAX)).expect("a multihash");
-    let mut store = PersistentStore::open(dir.path(), local, options).expect("opened");
+    PersistentStore::open(dir, local, options).expect("opened")
+}
+
+#[test]
+fn a_provider_record_takes_at_most_a_hundred_bytes_and_no_call_moves_the_index() {
+    foreign_provides();
+    own_records();
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a measurement")]
+fn foreign_provides() {
+    const RECORDS: u64 = 200_000;
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut store = opened(dir.path());
     let handle = store.handle();
     let now = std::time::Instant::now();
     let region = Region::new(GLOBAL);
     let mut largest = 0;
-    for number in 0..RECORDS {
-        let record = provider(number, now);
-        let call = Region::new(GLOBAL);
-        store.add_provider(record).expect("added");
-        largest = largest.max(call.change().bytes_allocated);
-        if number % 2_000 == 0 {
-            handle.step().expect("stepped");
-        }
+    for from in (0..RECORDS).step_by(2_000) {
+        let calls = largest_call(from..from + 2_000, |number| {
+            store.add_provider(provider(number, now)).expect("added");
+        });
+        largest = largest.max(calls);
+        handle.step().expect("stepped");
     }
-    handle.step().expect("stepped");
     let change = region.change();
     let held = change.bytes_allocated as f64 - change.bytes_deallocated as f64;
     let engine = handle.engine().stats().index_bytes as f64;
@@ -74,4 +94,32 @@ fn a_provider_record_takes_at_most_a_hundred_bytes_and_no_call_moves_the_index()
     );
     assert!(largest < BYTES_PER_CALL_MAX, "{largest} bytes in one call");
     assert!(each <= BYTES_PER_RECORD_MAX, "{each:.1} bytes a record");
+}
+
+/// The calls that write by themselves: values of others and own, own provides.
+fn own_records() {
+    const RECORDS: u64 = 24_000;
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut store = opened(dir.path());
+    let local = store.handle().local_peer_id();
+    let puts = largest_call(0..RECORDS, |number| {
+        let own = number % 2 == 0;
+        let value = Record {
+            publisher: own.then_some(local),
+            ..Record::new(RecordKey::new(&id(number)), vec![7; 100])
+        };
+        store.put(value).expect("put");
+    });
+    let provides = largest_call(0..RECORDS, |number| {
+        let own = ProviderRecord::new(RecordKey::new(&id(number)), local, vec![]);
+        store.add_provider(own).expect("added");
+    });
+    let stats = store.handle().stats();
+    assert_eq!((stats.records, stats.own_keys), (RECORDS, RECORDS));
+    eprintln!("largest put {puts}, largest own provide {provides}");
+    assert!(puts < OWN_BYTES_PER_CALL_MAX, "{puts} bytes in one put");
+    assert!(
+        provides < OWN_BYTES_PER_CALL_MAX,
+        "{provides} bytes in one own provide"
+    );
 }

@@ -99,8 +99,13 @@ impl Table {
 
     /// Slots in the order of the keyspace, from a prefix on.
     pub(crate) fn at_prefix(&self, prefix: u64) -> impl Iterator<Item = (u64, u32)> + '_ {
+        self.at_place(prefix, 0)
+    }
+
+    /// The same from a slot of a prefix on.
+    pub(crate) fn at_place(&self, prefix: u64, slot: u32) -> impl Iterator<Item = (u64, u32)> + '_ {
         self.by_key
-            .range(by_key(prefix, 0)..)
+            .range(by_key(prefix, slot)..)
             .map(|[high, low, slot]| (u64::from(*high) << 32 | u64::from(*low), *slot))
     }
 

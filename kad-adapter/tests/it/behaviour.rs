@@ -19,13 +19,13 @@ use crate::support::*;
 const LONG: Duration = Duration::from_secs(60);
 
 /// A node with a store on disk, listening.
-struct Peer {
-    swarm: Swarm<Node<PersistentStore>>,
-    id: PeerId,
+pub(crate) struct Peer {
+    pub(crate) swarm: Swarm<Node<PersistentStore>>,
+    pub(crate) id: PeerId,
     _dir: tempfile::TempDir,
 }
 
-fn config() -> kad::Config {
+pub(crate) fn config() -> kad::Config {
     let mut config = kad::Config::new(PROTOCOL);
     config
         .set_query_timeout(Duration::from_secs(10))
@@ -34,7 +34,7 @@ fn config() -> kad::Config {
     config
 }
 
-async fn peer_with(number: u64, config: kad::Config, options: Options) -> Peer {
+pub(crate) async fn peer_with(number: u64, config: kad::Config, options: Options) -> Peer {
     let keypair: Keypair = numbered_identity(number).expect("a key pair");
     let id = keypair.public().to_peer_id();
     let dir = dir();
@@ -56,7 +56,7 @@ async fn peer_with(number: u64, config: kad::Config, options: Options) -> Peer {
 }
 
 /// Lets the first of them know the others, and all of them the first.
-fn acquaint(peers: &mut [Peer]) {
+pub(crate) fn acquaint(peers: &mut [Peer]) {
     let known: Vec<_> = peers
         .iter()
         .map(|peer| {
@@ -75,7 +75,7 @@ fn acquaint(peers: &mut [Peer]) {
 }
 
 /// Runs all swarms until `seen` says of an event of one of them that it is the last.
-async fn drive(peers: &mut [Peer], mut seen: impl FnMut(usize, &kad::Event) -> bool) {
+pub(crate) async fn drive(peers: &mut [Peer], mut seen: impl FnMut(usize, &kad::Event) -> bool) {
     let end = Instant::now() + LONG;
     loop {
         assert!(Instant::now() < end, "it takes too long");
@@ -93,7 +93,7 @@ async fn drive(peers: &mut [Peer], mut seen: impl FnMut(usize, &kad::Event) -> b
 }
 
 /// Runs all swarms until a look at the stores is content.
-async fn drive_until(peers: &mut [Peer], mut content: impl FnMut(&mut [Peer]) -> bool) {
+pub(crate) async fn drive_until(peers: &mut [Peer], mut content: impl FnMut(&mut [Peer]) -> bool) {
     let end = Instant::now() + LONG;
     while !content(peers) {
         assert!(Instant::now() < end, "it takes too long");
@@ -103,7 +103,7 @@ async fn drive_until(peers: &mut [Peer], mut content: impl FnMut(&mut [Peer]) ->
     }
 }
 
-fn store(peer: &mut Peer) -> &mut PersistentStore {
+pub(crate) fn store(peer: &mut Peer) -> &mut PersistentStore {
     peer.swarm.behaviour_mut().kad.store_mut()
 }
 

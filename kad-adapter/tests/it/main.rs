@@ -9,7 +9,10 @@ mod skip;
 
 mod bad_input;
 mod behaviour;
+mod churn;
+mod closing;
 mod crash;
+mod crash_open;
 mod damage;
 mod due;
 mod durability;
@@ -23,3 +26,6 @@ mod readme;
 mod support;
 mod swarm_thread;
 mod time;
+mod tiny;
+mod upstream;
+mod upstream_queries;

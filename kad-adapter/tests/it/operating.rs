@@ -141,6 +141,56 @@ fn a_read_only_look_lists_and_verifies_what_a_node_left() {
     assert!(before.len() <= files(dir.path()).len());
 }
 
+#[test]
+fn a_dump_has_all_that_is_stored_in_lines_that_others_can_read() {
+    let dir = dir();
+    let (time, options) = timed();
+    let mut store = open_with(dir.path(), options);
+    let mut value = own_record(1, b"\x00\xff");
+    value.expires = Some(time.instant() + seconds(100));
+    store.put(value).expect("put");
+    // A name in an address may hold what means something in JSON.
+    let mut odd = libp2p_core::Multiaddr::empty();
+    odd.push(libp2p_core::multiaddr::Protocol::Dns4("a\"b\\c\n".into()));
+    let provide = libp2p_kad::ProviderRecord::new(key(2), peer(2), vec![odd, address(3)]);
+    store.add_provider(provide).expect("added");
+    store.handle().step().expect("stepped");
+    let space = store.handle().engine().existing_keyspace("kad.values");
+    let space = space.expect("there");
+    space.put(9_u32.to_le_bytes(), b"\x07?").expect("put");
+    drop((space, store));
+    let found = inspect::look(dir.path()).expect("looked");
+    assert!(!found.is_clean());
+    let mut dump = Vec::new();
+    found.dump(&mut dump).expect("a vector takes all");
+    let dump = String::from_utf8(dump).expect("text");
+    let hex = |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
+    let deadline = (WALL_MS + 100_000) * 1_000_000;
+    let own = found.records.iter().find(|one| one.peer == Some(local()));
+    let own = own.expect("listed");
+    assert_eq!(own.deadline_unix_ns, Some(deadline));
+    let expected = [
+        format!(
+            r#"{{"keyspace":"{}","slot":0,"seq":{},"key":"{}","peer":"{}","deadline_unix_ns":{deadline},"value":"00ff"}}"#,
+            own.keyspace,
+            own.seq,
+            hex(key(1).as_ref()),
+            local()
+        ),
+        format!(
+            r#"{{"keyspace":"kad.providers","slot":0,"seq":{},"key":"{}","peer":"{}","deadline_unix_ns":null,"addresses":["/dns4/a\"b\\c\u000a","/ip4/10.0.0.3/tcp/4001"]}}"#,
+            own.seq + 1,
+            hex(key(2).as_ref()),
+            peer(2)
+        ),
+        format!(
+            r#"{{"keyspace":"kad.values","slot":9,"seq":{},"undecodable":"073f"}}"#,
+            own.seq + 2
+        ),
+    ];
+    assert_eq!(dump.lines().collect::<Vec<_>>(), expected);
+}
+
 /// The names of all files with their bytes.
 fn contents(dir: &std::path::Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     files(dir)

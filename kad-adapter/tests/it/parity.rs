@@ -1,64 +1,13 @@
-//! A drop-in for `MemoryStore`: what its own tests ask for, in our words, and the limits.
+//! A drop-in for `MemoryStore`: over a reopen too, and the limits. What its own tests ask for is in `upstream.rs`.
 
 use std::borrow::Cow;
 use std::time::Instant;
 
+use libp2p_kad::Record;
 use libp2p_kad::store::{Error, MemoryStore, RecordStore};
-use libp2p_kad::{ProviderRecord, Record};
 use peercask_kad::{Limits, PersistentStore, Refusal};
 
 use crate::support::*;
-
-/// A record with everything that may be there or not.
-fn any_record(rng: &mut Rng) -> Record {
-    let len = rng.below(300);
-    Record {
-        key: key(rng.next()),
-        value: (0..len).map(|_| rng.next() as u8).collect(),
-        publisher: (rng.below(2) == 0).then(|| peer(rng.next())),
-        expires: (rng.below(2) == 0).then(|| Instant::now() + seconds(rng.below(60))),
-    }
-}
-
-fn any_provider(rng: &mut Rng) -> ProviderRecord {
-    ProviderRecord {
-        key: key(rng.next()),
-        provider: peer(rng.next()),
-        expires: (rng.below(2) == 0).then(|| Instant::now() + seconds(rng.below(60))),
-        addresses: (0..rng.below(4)).map(address).collect(),
-    }
-}
-
-#[test]
-fn a_record_that_was_put_is_there_until_it_is_removed() {
-    let dir = dir();
-    let mut store = open(dir.path());
-    let mut rng = Rng::new(1);
-    for _ in 0..200 {
-        let record = any_record(&mut rng);
-        store.put(record.clone()).expect("put");
-        assert_eq!(store.get(&record.key), Some(Cow::Borrowed(&record)));
-        store.remove(&record.key);
-        assert_eq!(store.get(&record.key), None);
-    }
-}
-
-#[test]
-fn a_provider_that_was_added_is_there_until_it_is_removed() {
-    let dir = dir();
-    let mut store = open(dir.path());
-    let mut rng = Rng::new(2);
-    for _ in 0..200 {
-        let record = any_provider(&mut rng);
-        store.add_provider(record.clone()).expect("added");
-        let found = store.providers(&record.key);
-        assert_eq!(found, std::slice::from_ref(&record));
-        assert_eq!(found[0].addresses, record.addresses);
-        assert_eq!(found[0].expires, record.expires);
-        store.remove_provider(&record.key, &record.provider);
-        assert_eq!(store.providers(&record.key), []);
-    }
-}
 
 #[test]
 fn what_the_node_provides_is_yielded_and_updated_over_a_reopen_too() {

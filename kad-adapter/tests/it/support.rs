@@ -132,6 +132,22 @@ pub(crate) fn copy_of(dir: &Path) -> tempfile::TempDir {
     copy
 }
 
+/// What all files of a directory take of the disk, by the system's own account: blocks, reserved
+/// space included, each file once whatever names it has.
+#[cfg(unix)]
+pub(crate) fn occupied(dir: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt as _;
+    let of = |name| std::fs::metadata(dir.join(name)).ok();
+    let mut files: Vec<_> = files(dir)
+        .into_iter()
+        .filter_map(of)
+        .map(|found| (found.ino(), found.blocks() * 512))
+        .collect();
+    files.sort_unstable();
+    files.dedup_by_key(|(inode, _)| *inode);
+    files.into_iter().map(|(_, bytes)| bytes).sum()
+}
+
 /// The names of all files, sorted.
 pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
     let mut names: Vec<PathBuf> = std::fs::read_dir(dir)
