@@ -97,8 +97,9 @@ impl Times {
 
     /// Upper bounds of the quantiles, the largest exactly.
     pub(crate) fn tell(&self) -> String {
+        let count: u64 = self.counts.iter().sum();
         format!(
-            "p50 {:.1} us, p99 {:.1} us, p99.9 {:.1} us, max {:.1} us",
+            "{count} calls, p50 {:.1} us, p99 {:.1} us, p99.9 {:.1} us, max {:.1} us",
             self.quantile(0.5),
             self.quantile(0.99),
             self.quantile(0.999),

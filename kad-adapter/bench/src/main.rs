@@ -9,6 +9,7 @@
 )]
 
 mod load;
+mod mixed;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
@@ -24,6 +25,7 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use std::alloc::System;
 
 use load::Times;
+use mixed::mixed;
 
 #[global_allocator]
 static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -42,6 +44,10 @@ struct Args {
     /// Seconds of mixed load on the full store: 1,500 adds and 500 reads a second.
     #[arg(long, default_value_t = 30)]
     mixed_seconds: u64,
+    /// Seconds between two merges of the whole store that are called for meanwhile, beside those
+    /// that the engine does by itself; 0 calls for none.
+    #[arg(long, default_value_t = 20)]
+    merge_pause_seconds: u64,
     /// Adds a second while filling; 0 for as fast as it takes them.
     #[arg(long, default_value_t = 0)]
     rate: u64,
@@ -82,7 +88,11 @@ fn main() -> Result<(), Failure> {
             .args(["--records", &args.records.to_string()])
             .args(["--rate", &args.rate.to_string()])
             .args(["--values", &args.values.to_string()])
-            .args(["--mixed-seconds", &args.mixed_seconds.to_string()]);
+            .args(["--mixed-seconds", &args.mixed_seconds.to_string()])
+            .args([
+                "--merge-pause-seconds",
+                &args.merge_pause_seconds.to_string(),
+            ]);
         if let Some(dir) = &args.dir {
             command.arg("--dir").arg(dir);
         }
@@ -113,7 +123,7 @@ fn measure(which: Which, args: &Args) -> Result<(), Failure> {
             fill_and_read(&mut store, args);
             tell_memory(before, args);
             values(&mut store, args);
-            mixed(&mut store, args);
+            mixed(&mut store, args, None);
             Ok(())
         }
         #[cfg(feature = "sqlite")]
@@ -124,7 +134,7 @@ fn measure(which: Which, args: &Args) -> Result<(), Failure> {
             tell_memory(before, args);
             tell_files(base.path(), args)?;
             values(&mut store, args);
-            mixed(&mut store, args);
+            mixed(&mut store, args, None);
             Ok(())
         }
     }
@@ -160,11 +170,10 @@ fn measure_ours(base: &Path, args: &Args) -> Result<(), Failure> {
     );
     tell_files(&dir, args)?;
     values(&mut store, args);
-    mixed(&mut store, args);
+    mixed(&mut store, args, Some(&handle));
     let stats = handle.stats();
     println!(
-        "  sweep {:?}, swept {}, syncs {}, refused {}, slowest call {:?}",
-        stats.last_sweep_took,
+        "in all: swept {}, syncs {}, refused {}, slowest call {:?}",
         stats.swept,
         stats.syncs,
         stats.refused.total(),
@@ -276,59 +285,6 @@ fn values(store: &mut impl RecordStore, args: &Args) {
         times.tell(),
         args.values
     );
-}
-
-/// What a busy node of the public network sees, on a full store.
-fn mixed(store: &mut impl RecordStore, args: &Args) {
-    const ADDS: u64 = 1_500;
-    const CALLS: u64 = 2_000;
-    let start = Instant::now();
-    let (mut adds, mut reads, mut control) = (Times::default(), Times::default(), Times::default());
-    let mut refused = 0_u64;
-    let mut number = 0;
-    while start.elapsed() < Duration::from_secs(args.mixed_seconds) {
-        load::keep_rate(start, number, CALLS);
-        let began = Instant::now();
-        if number % CALLS < ADDS {
-            // A half is new, a half refreshes what is there.
-            let which = if number % 2 == 0 {
-                args.records + number
-            } else {
-                load::mix(number) % args.records
-            };
-            let mut record = load::provider(which, began);
-            // Some live for seconds, so that there is something to sweep.
-            if number % 3 == 0 {
-                record.expires = Some(began + Duration::from_secs(5));
-            }
-            let began = Instant::now();
-            refused += u64::from(store.add_provider(record).is_err());
-            adds.note(began.elapsed());
-        } else {
-            let key = load::key(load::mix(number) % args.records);
-            let began = Instant::now();
-            let _found = store.providers(&key);
-            reads.note(began.elapsed());
-        }
-        // What this thread waits for without any store: the machine's own doing.
-        let began = Instant::now();
-        std::hint::black_box(load::mix(number));
-        control.note(began.elapsed());
-        number += 1;
-    }
-    if number > 0 {
-        println!(
-            "mixed, {} s, 1,500 adds and 500 reads a second, {refused} refused:",
-            args.mixed_seconds
-        );
-        println!("  adds {}", adds.tell());
-        println!("  reads {}", reads.tell());
-        println!(
-            "  nothing at all, for the machine's share: {}",
-            control.tell()
-        );
-        println!("  adds by microseconds: {}", adds.histogram());
-    }
 }
 
 /// Bytes that are allocated and not given back.
