@@ -69,6 +69,7 @@ fn config(number: u64, dir: Option<&Path>) -> Config {
         keys_max: 1_000_000,
         disk_mib: 0,
         peers: false,
+        timer: false,
     }
 }
 

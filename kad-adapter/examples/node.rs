@@ -91,7 +91,12 @@ async fn main() -> Result<(), Failure> {
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     loop {
         tokio::select! {
-            event = swarm.select_next_some() => on_event(&mut swarm, &mut republisher, event),
+            event = swarm.select_next_some() => {
+                if matches!(event, SwarmEvent::OutgoingConnectionError { .. }) {
+                    rejoin.tick(&mut swarm);
+                }
+                on_event(&mut swarm, &mut republisher, event);
+            }
             line = lines.next_line() => match line? {
                 Some(line) if line.trim() != "quit" => on_line(&mut swarm, &handle, &line),
                 _ => break,

@@ -25,11 +25,27 @@ pub struct NodeProcess {
 pub struct Done {
     pub queries: u64,
     pub found: u64,
-    pub ttl_s: u64,
+    /// The longest and the shortest life that a record found had left.
+    pub ttl_ms: u64,
+    pub least_ms: u64,
     pub p50_us: u64,
+    pub p90_us: u64,
     pub p99_us: u64,
     pub max_us: u64,
     pub ms: u64,
+    /// The providers named, by their ids.
+    pub who: Vec<String>,
+}
+
+/// What a store holds of some keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Those that have a provider.
+    pub keys: u64,
+    /// Their provider records.
+    pub records: u64,
+    /// The providers, by their ids.
+    pub who: Vec<String>,
 }
 
 impl NodeProcess {
@@ -155,6 +171,24 @@ impl NodeProcess {
         }
     }
 
+    /// Its peer id, as `who` names it.
+    pub fn peer(&self) -> &str {
+        self.address.rsplit('/').next().unwrap_or_default()
+    }
+
+    /// What its own store holds of these keys.
+    pub fn held(&mut self, prefix: &str, from: u64, count: u64) -> Result<Held, Failure> {
+        let command = format!("held {prefix} {from} {count}");
+        let told = self.ask(&command, "held ", Duration::from_secs(30))?;
+        let keys = told.split(' ').next().and_then(|word| word.parse().ok());
+        let records = number_after(&told, "records");
+        Ok(Held {
+            keys: keys.ok_or("a number")?,
+            records: records.ok_or("a number")?,
+            who: names_after(&told, "who"),
+        })
+    }
+
     pub fn id(&self) -> u32 {
         self.child.id()
     }
@@ -184,12 +218,24 @@ pub fn done_of(told: &str) -> Done {
     Done {
         queries: queries.unwrap_or(0),
         found: number("found"),
-        ttl_s: number("ttl"),
+        ttl_ms: number("ttlms"),
+        least_ms: number("leastms"),
         p50_us: number("p50us"),
+        p90_us: number("p90us"),
         p99_us: number("p99us"),
         max_us: number("maxus"),
         ms: number("ms"),
+        who: names_after(told, "who"),
     }
+}
+
+fn names_after(text: &str, name: &str) -> Vec<String> {
+    let names = text.split(' ').skip_while(|word| *word != name).nth(1);
+    let names = names.filter(|names| !names.is_empty()).into_iter();
+    names
+        .flat_map(|names| names.split(','))
+        .map(str::to_owned)
+        .collect()
 }
 
 fn number_after(text: &str, name: &str) -> Option<u64> {

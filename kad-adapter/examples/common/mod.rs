@@ -3,6 +3,9 @@
 
 pub mod any_store;
 pub mod child;
+pub mod config;
+mod job;
 pub mod node;
 pub mod rejoin;
 pub mod swarm;
+mod trouble;

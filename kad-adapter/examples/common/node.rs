@@ -1,84 +1,29 @@
 //! The node as a process of its own: one command a line on its standard input, one answer a line
 //! on its standard output. It ends with its input.
 
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::path::PathBuf;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use libp2p_core::Multiaddr;
-use libp2p_identity::PeerId;
 use libp2p_kad as kad;
-use libp2p_kad::store::{MemoryStore, MemoryStoreConfig};
-use libp2p_kad::{GetProvidersOk, GetRecordOk, QueryId, QueryResult, Quorum, Record, RecordKey};
+use libp2p_kad::{GetProvidersOk, GetRecordOk, QueryResult, Quorum, Record, RecordKey};
 use libp2p_swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p_swarm::{ConnectionId, Swarm, SwarmEvent};
-use peercask_kad::{Handle, Limits, Options, PersistentStore, Republisher};
-use peercask_peerstore::libp2p::{Dial, Ttl};
+use peercask_kad::{Handle, Republisher};
 use peercask_peerstore::swarm::{Config as PeerConfig, PersistentStore as PeerStore};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use super::any_store::AnyStore;
+pub use super::config::Config;
+use super::config::open_store;
+use super::job::{Connects, Job, told_times};
 use super::rejoin::Rejoin;
 use super::swarm::{self, Failure, Node, NodeEvent};
+use super::trouble;
 
 /// Queries of one command that run at a time.
-const QUERIES_MAX: usize = 24;
-
-/// What a node is started with, as text: the parent passes it in one environment variable.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Its identity.
-    pub number: u64,
-    /// Where its store lies; `None` keeps it in memory.
-    pub dir: Option<PathBuf>,
-    /// 0 for any.
-    pub port: u16,
-    /// Life of provider records and values.
-    pub ttl: Duration,
-    /// Own records are published again after this time.
-    pub republish: Duration,
-    /// Foreign keys that it takes.
-    pub keys_max: u64,
-    /// Bytes of its files at most, in MiB; 0 for no limit.
-    pub disk_mib: u64,
-    /// Whether it remembers peers, in a directory beside that of its store.
-    pub peers: bool,
-}
-
-impl Config {
-    pub fn to_text(&self) -> String {
-        let dir = self
-            .dir
-            .as_ref()
-            .map_or("-".to_owned(), |dir| dir.display().to_string());
-        format!(
-            "{} {} {} {} {} {} {} {dir}",
-            self.number,
-            self.port,
-            self.ttl.as_secs(),
-            self.republish.as_secs(),
-            self.keys_max,
-            self.disk_mib,
-            self.peers
-        )
-    }
-
-    pub fn of_text(text: &str) -> Result<Config, Failure> {
-        let mut words = text.splitn(8, ' ');
-        let mut next = || words.next().ok_or("a word is missing");
-        Ok(Config {
-            number: next()?.parse()?,
-            port: next()?.parse()?,
-            ttl: Duration::from_secs(next()?.parse()?),
-            republish: Duration::from_secs(next()?.parse()?),
-            keys_max: next()?.parse()?,
-            disk_mib: next()?.parse()?,
-            peers: next()?.parse()?,
-            dir: Some(next()?).filter(|dir| *dir != "-").map(PathBuf::from),
-        })
-    }
-}
+const QUERIES_MAX: usize = 30;
 
 /// The key of a numbered record.
 pub fn key_of(prefix: &str, number: u64) -> RecordKey {
@@ -94,23 +39,6 @@ pub fn run(config: Config) -> Result<(), Failure> {
     runtime.block_on(async move { Running::start(config)?.serve().await })
 }
 
-/// A command whose queries are under way.
-struct Job {
-    kind: &'static str,
-    prefix: String,
-    waiting: VecDeque<u64>,
-    running: HashMap<QueryId, (u64, Instant)>,
-    found: HashSet<u64>,
-    done: u64,
-    ttl_most: Duration,
-    took: Vec<Duration>,
-    /// Queries a second at most; 0 for no limit.
-    rate: u64,
-    begun: u64,
-    start: Instant,
-    life: Duration,
-}
-
 struct Running {
     config: Config,
     swarm: Swarm<Node<AnyStore>>,
@@ -119,27 +47,8 @@ struct Running {
     rejoin: Rejoin,
     job: Option<Job>,
     connects: Option<Connects>,
-}
-
-/// One connection after another to the same node, and how long each took.
-struct Connects {
-    address: Multiaddr,
-    left: u64,
-    since: Instant,
-    took: Vec<Duration>,
-    under_way: Option<ConnectionId>,
-}
-
-impl Connects {
-    fn new(address: Multiaddr, left: u64) -> Connects {
-        Connects {
-            address,
-            left,
-            since: Instant::now(),
-            took: Vec::new(),
-            under_way: None,
-        }
-    }
+    /// Provider records of others that the store took.
+    adds: u64,
 }
 
 impl Running {
@@ -153,9 +62,11 @@ impl Running {
             .set_provider_record_ttl(Some(config.ttl))
             .set_periodic_bootstrap_interval(Some(Duration::from_secs(10)));
         let (store, handle) = open_store(&config, local)?;
-        let republisher = handle.clone().map(Republisher::new);
-        if republisher.is_some() {
-            Republisher::configure(&mut kad_config);
+        let driven = handle.clone().filter(|_| !config.timer);
+        let republisher = driven.map(Republisher::new);
+        match &republisher {
+            Some(_) => Republisher::configure(&mut kad_config),
+            None => drop(kad_config.set_provider_publication_interval(Some(config.republish))),
         }
         let peers = match &config.dir {
             Some(dir) if config.peers => {
@@ -175,6 +86,7 @@ impl Running {
             rejoin: Rejoin::default(),
             job: None,
             connects: None,
+            adds: 0,
         })
     }
 
@@ -218,12 +130,18 @@ impl Running {
             ["records", prefix, from, count] => {
                 self.begin("records", prefix, from, count, "0", "0")?;
             }
+            ["records", prefix, from, count, rate] => {
+                self.begin("records", prefix, from, count, rate, "0")?;
+            }
             ["stats"] => self.tell_stats(),
             ["sync"] => {
                 self.handle.as_ref().map(Handle::sync).transpose()?;
                 say("synced");
             }
-            ["hog", path] => hog(path)?,
+            ["hog", path] => {
+                trouble::hog(path)?;
+                say("hogged");
+            }
             ["unhog", path] => {
                 std::fs::remove_file(path)?;
                 say("unhogged");
@@ -242,12 +160,22 @@ impl Running {
                 let count = peers.map_or(0, |peers| peers.store().books().count());
                 say(&format!("remembered {count}"));
             }
-            ["stale", count] => self.remember_stale(count.parse()?)?,
-            ["peers"] => {
-                let known = self.swarm.behaviour_mut().kad.kbuckets();
-                let count: usize = known.map(|bucket| bucket.num_entries()).sum();
-                say(&format!("peers {count}"));
+            ["stale", count] => {
+                let peers = self.swarm.behaviour().peers.as_ref();
+                let books = peers.ok_or("no peer store")?.store().books();
+                trouble::remember_stale(books, count.parse()?)?;
+                say(&format!("stale {count}"));
             }
+            ["boast", count] => {
+                trouble::boast(&mut self.swarm, count.parse()?)?;
+                say("boasted");
+            }
+            ["crowd", from, count, prefix, addresses @ ..] => {
+                let numbers = from.parse()?..from.parse::<u64>()? + count.parse::<u64>()?;
+                trouble::crowd(numbers, &key_of(prefix, 0), addresses)?;
+                say(&format!("crowd {count}"));
+            }
+            ["held", prefix, from, count] => self.tell_held(prefix, from.parse()?, count.parse()?),
             _ => say("what?"),
         }
         Ok(())
@@ -324,6 +252,8 @@ impl Running {
             running: HashMap::new(),
             found: HashSet::new(),
             done: 0,
+            who: HashSet::new(),
+            ttl_least: Duration::MAX,
             ttl_most: Duration::ZERO,
             took: Vec::new(),
             rate: rate.parse()?,
@@ -369,17 +299,27 @@ impl Running {
     }
 
     fn tell_job(&mut self) {
-        let Some(job) = self.job.take() else {
-            return;
-        };
+        if let Some(job) = self.job.take() {
+            say(&job.told());
+        }
+    }
+
+    /// How many keys have a provider in this node's own store, and who these are.
+    fn tell_held(&mut self, prefix: &str, from: u64, count: u64) {
+        use libp2p_kad::store::RecordStore as _;
+        let store = self.swarm.behaviour_mut().kad.store_mut();
+        let (mut keys, mut who) = (0, Vec::new());
+        for number in from..from + count {
+            let providers = store.providers(&key_of(prefix, number));
+            keys += u64::from(!providers.is_empty());
+            who.extend(providers.iter().map(|one| one.provider.to_string()));
+        }
+        let records = who.len();
+        who.sort();
+        who.dedup();
         say(&format!(
-            "done {} {} found {} ttl {} {} ms {}",
-            job.kind,
-            job.done,
-            job.found.len(),
-            job.ttl_most.as_secs(),
-            told_times(job.took),
-            job.start.elapsed().as_millis()
+            "held {keys} records {records} who {}",
+            who.join(",")
         ));
     }
 
@@ -400,6 +340,8 @@ impl Running {
             SwarmEvent::ConnectionEstablished { connection_id, .. } => {
                 self.on_connected(connection_id)?;
             }
+            // The next ones at once.
+            SwarmEvent::OutgoingConnectionError { .. } => self.rejoin.tick(&mut self.swarm),
             _ => {}
         }
         Ok(())
@@ -412,6 +354,12 @@ impl Running {
     }
 
     fn on_kad(&mut self, event: kad::Event) {
+        if let kad::Event::InboundRequest {
+            request: kad::InboundRequest::AddProvider { .. },
+        } = event
+        {
+            self.adds += 1;
+        }
         let kad::Event::OutboundQueryProgressed {
             id, result, step, ..
         } = event
@@ -426,10 +374,11 @@ impl Running {
             QueryResult::GetRecord(Ok(GetRecordOk::FoundRecord(found))) => {
                 let expires = found.record.expires;
                 let left = expires.map(|at| at.saturating_duration_since(Instant::now()));
-                job.ttl_most = job.ttl_most.max(left.unwrap_or_default());
+                job.found_record(left.unwrap_or_default());
                 true
             }
             QueryResult::GetProviders(Ok(GetProvidersOk::FoundProviders { providers, .. })) => {
+                job.who.extend(&providers);
                 !providers.is_empty()
             }
             QueryResult::StartProviding(Ok(_)) | QueryResult::PutRecord(Ok(_)) => true,
@@ -455,12 +404,15 @@ impl Running {
             Some(handle) => {
                 let stats = handle.stats();
                 say(&format!(
-                    "stats records {} provides {} own {} queue {} disk {} state {:?} open_ms {}",
+                    "stats records {} provides {} own {} queue {} disk {} refused {} trimmed {} adds {} state {:?} open_ms {}",
                     stats.records,
                     stats.provider_records,
                     stats.own_keys,
                     stats.queue_records,
                     stats.disk_bytes,
+                    stats.refused.total(),
+                    stats.trimmed,
+                    self.adds,
                     handle.health().state,
                     handle.report().elapsed.as_millis()
                 ));
@@ -470,7 +422,8 @@ impl Running {
                 let store = self.swarm.behaviour_mut().kad.store_mut();
                 let (records, own) = (store.records().count(), store.provided().count());
                 say(&format!(
-                    "stats records {records} provides 0 own {own} queue 0 disk 0 state Memory open_ms 0"
+                    "stats records {records} provides 0 own {own} queue 0 disk 0 refused 0 trimmed 0 adds {} state Memory open_ms 0",
+                    self.adds
                 ));
             }
         }
@@ -493,79 +446,6 @@ impl Running {
         say(&format!("filled {count}"));
         Ok(())
     }
-}
-
-impl Running {
-    /// Peers as good as any by the books, whose addresses lead nowhere any more.
-    fn remember_stale(&mut self, count: u64) -> Result<(), Failure> {
-        let peers = self.swarm.behaviour_mut().peers.as_mut();
-        let books = peers.ok_or("no peer store")?.store().books().clone();
-        for number in 0..count {
-            let peer = PeerId::random();
-            // Nobody listens on the discard port.
-            let address: Multiaddr = format!("/ip4/127.0.{}.1/tcp/9", number % 200).parse()?;
-            let life = Ttl::from(Duration::from_secs(3_600));
-            books.add_addrs(peer, std::slice::from_ref(&address), life)?;
-            books.record_dial(peer, &address, Dial::Succeeded)?;
-        }
-        say(&format!("stale {count}"));
-        Ok(())
-    }
-}
-
-/// The middle, the 99th hundredth and the longest, as an answer has them.
-fn told_times(mut took: Vec<Duration>) -> String {
-    took.sort_unstable();
-    let at = |share: f64| {
-        let last = took.len().saturating_sub(1);
-        #[allow(clippy::cast_possible_truncation, reason = "an index of a short list")]
-        let index = (last as f64 * share).round() as usize;
-        took.get(index).map_or(0, Duration::as_micros)
-    };
-    format!("p50us {} p99us {} maxus {}", at(0.5), at(0.99), at(1.0))
-}
-
-fn open_store(config: &Config, local: PeerId) -> Result<(AnyStore, Option<Handle>), Failure> {
-    let Some(dir) = &config.dir else {
-        let max = usize::try_from(config.keys_max)?;
-        let limits = MemoryStoreConfig {
-            max_records: max,
-            max_provided_keys: max,
-            ..MemoryStoreConfig::default()
-        };
-        let store = MemoryStore::with_config(local, limits);
-        return Ok((AnyStore::Memory(store), None));
-    };
-    let limits = Limits {
-        foreign_keys_max: config.keys_max,
-        foreign_records_max: config.keys_max,
-        foreign_provides_max: config.keys_max.saturating_mul(2),
-        records_per_provider_max: u32::MAX,
-        disk_bytes_max: (config.disk_mib > 0).then_some(config.disk_mib << 20),
-        ..Limits::default()
-    };
-    let options = Options::default()
-        .limits(limits)
-        .republish_interval(config.republish)
-        .settle(config.republish.min(Duration::from_secs(120)));
-    let store = PersistentStore::open(dir, local, options)?;
-    let handle = store.handle();
-    Ok((AnyStore::Disk(store), Some(handle)))
-}
-
-/// Takes all room that is left on a file system, of which there is little.
-fn hog(path: &str) -> Result<(), Failure> {
-    use std::io::Write as _;
-    let mut file = std::fs::File::create(path)?;
-    let mut written = 0_u64;
-    while file.write_all(&[1; 512]).is_ok() {
-        written += 512;
-        if written > 1 << 30 {
-            return Err("this is no small file system".into());
-        }
-    }
-    say("hogged");
-    Ok(())
 }
 
 /// One line to whoever started this node.

@@ -22,7 +22,7 @@ pub struct Rejoin {
 }
 
 impl Rejoin {
-    /// To be called every second or so.
+    /// To be called every second or so, and when a dial has failed: the next ones need not wait then.
     pub fn tick<S: RecordStore + Send + 'static>(&mut self, swarm: &mut Swarm<Node<S>>) {
         if swarm.connected_peers().next().is_some() {
             self.tried.clear();
