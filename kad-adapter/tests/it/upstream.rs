@@ -140,7 +140,12 @@ fn upstream_provided() {
     on_each(true, |trial| {
         let provide = own_provide(1);
         trial.next().add_provider(provide.clone()).expect("added");
-        assert_eq!(trial.provided(), [provide.clone()], "{}", trial.name);
+        assert_eq!(
+            trial.provided(),
+            std::slice::from_ref(&provide),
+            "{}",
+            trial.name
+        );
         trial.next().remove_provider(&provide.key, &local());
         assert_eq!(trial.provided(), [], "{}", trial.name);
     });
