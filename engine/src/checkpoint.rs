@@ -13,6 +13,7 @@ use std::sync::Arc;
 use crate::clock::Stopwatch;
 use crate::disk::{Disk, How, Lock, cannot_link, read_full_at, read_whole, write_all_at};
 use crate::error::{Error, ErrorKind, Result};
+use crate::mutant::{self, Mutant};
 use crate::report::{CheckpointReport, Progress};
 use crate::segment::catalog::{self, NotWritten};
 use crate::segment::format::{LABEL_LEN, RECORDS_START, STORE_ID_LEN, wide};
@@ -232,7 +233,7 @@ impl<'a> Target<'a> {
     }
 
     fn write_label(&mut self, store_id: &[u8; STORE_ID_LEN]) -> Result<()> {
-        if !self.labelled {
+        if !self.labelled && !mutant::is_on(Mutant::LabelLeftOut) {
             catalog::replace_file(self.disk, names::CHECKPOINT, &label::encode(store_id))?;
             self.sync()?;
             self.labelled = true;

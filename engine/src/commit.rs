@@ -383,7 +383,10 @@ fn covers(kind: RecordKind, expiry: u64, prior: Option<&Prior>) -> u64 {
 
 /// The synced-up-to mark, if it moved since the last one: it costs nothing otherwise.
 fn new_mark(log: &Log, writer: &mut Writer, clock: &StoreClock) -> Option<Mark> {
-    let synced_seq = log.synced_seq();
+    let synced_seq = match mutant::is_on(Mutant::MarkAhead) {
+        true => writer.last_seq(),
+        false => log.synced_seq(),
+    };
     if synced_seq <= writer.marked_seq {
         return None;
     }

@@ -368,24 +368,32 @@ impl Core {
         }
     }
 
-    /// Sealed segments reach the device and get their hint files; the manifest names them.
+    /// Sealed segments reach the device and get their hint files; the manifest names them. It does so without
+    /// a hint file that failed, which is told.
     pub(crate) fn settle(&self) -> Result<()> {
+        let hinted = self.settle_and_hint()?;
+        hinted.map_or(Ok(()), Err)
+    }
+
+    /// As `settle`; answers with the first hint file that failed.
+    fn settle_and_hint(&self) -> Result<Option<Error>> {
         self.log.settle()?;
+        let mut failed = None;
         for segment in self.log.table.by_id() {
-            if segment.is_settled() && !segment.hinted.load(Ordering::Acquire) {
+            let hinted = segment.hinted.load(Ordering::Acquire);
+            // One that is damaged gets no hint file, however often it is read.
+            if segment.is_settled() && !hinted && !segment.is_damaged() {
                 match hints::of(&self.log, &segment) {
                     Ok(_) => {}
-                    Err(e) if e.kind() == ErrorKind::Corrupted => {
-                        segment.damaged.store(true, Ordering::Release);
-                    }
-                    Err(e) => return Err(e),
+                    Err(e) if e.is_of_damage() => segment.mark_damaged(),
+                    Err(e) => failed = failed.or(Some(e)),
                 }
             }
         }
         if self.log.manifest_is_stale() {
             self.log.update_catalog(self.clock.now_ms(), |_| Ok(()))?;
         }
-        Ok(())
+        Ok(failed)
     }
 
     // ---- background
@@ -475,7 +483,10 @@ impl Core {
         // What is in memory after a failed sync is doubtful; the next open decides by the files.
         self.log.check_healthy()?;
         self.log.writer_for_close().seal(&self.log)?;
-        self.settle()?;
+        if let Some(error) = self.settle_and_hint()? {
+            // The next open scans the segment: slower, and the same.
+            tracing::warn!(%error, "closed without a hint file");
+        }
         let now_ms = self.clock.now_ms();
         if self.log.manifest_time_is_stale(now_ms, 0) {
             // Store time does not run backwards across a reopen either.

@@ -54,6 +54,7 @@ struct Inner {
     offset: Option<u64>,
     source: Option<io::Error>,
     earliest_seq: Option<u64>,
+    unreadable: bool,
 }
 
 impl Error {
@@ -79,6 +80,11 @@ impl Error {
     pub(crate) fn is_missing_file(&self) -> bool {
         let source = self.inner.source.as_ref();
         source.is_some_and(|source| source.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// The bytes asked for are not what was written, or the device cannot give them.
+    pub(crate) fn is_of_damage(&self) -> bool {
+        self.inner.unreadable || self.inner.kind == ErrorKind::Corrupted
     }
 
     /// With `HistoryGone`: the earliest seq after which a watch can still be resumed.
@@ -126,6 +132,19 @@ impl Error {
         )
     }
 
+    /// A read failed of a file that is open: its device cannot give these bytes.
+    pub(crate) fn unreadable(doing: &str, file: &str, source: io::Error) -> Error {
+        Error::assemble(Inner {
+            kind: ErrorKind::Io,
+            message: format!("could not {doing}"),
+            file: Some(file.to_owned()),
+            offset: None,
+            source: Some(source),
+            earliest_seq: None,
+            unreadable: true,
+        })
+    }
+
     /// The same error under another kind, with the first cause kept in the message.
     pub(crate) fn poisoned_by(cause: &Error) -> Error {
         Error::build(
@@ -152,6 +171,7 @@ impl Error {
             offset: None,
             source: None,
             earliest_seq: Some(earliest),
+            unreadable: false,
         })
     }
 
@@ -169,6 +189,7 @@ impl Error {
             offset,
             source,
             earliest_seq: None,
+            unreadable: false,
         })
     }
 

@@ -5,7 +5,7 @@
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::keydir::space::{Space, Spaces};
 use crate::segment::data_file::Segment;
 use crate::segment::format::NEVER;
@@ -13,7 +13,6 @@ use crate::segment::hints;
 use crate::segment::location::Location;
 use crate::segment::log::Log;
 use crate::segment::record::RecordKind;
-use crate::sync::atomic::Ordering;
 
 /// A record that has to go.
 pub(crate) struct Victim {
@@ -44,7 +43,7 @@ pub(crate) fn soonest(log: &Log, spaces: &Spaces, bytes: u64) -> Result<Vec<Vict
     for (index, segment) in segments.iter().enumerate() {
         let summary = segment.sealed().map(|sealed| sealed.summary);
         let expires = summary.is_some_and(|summary| summary.min_expiry != NEVER);
-        let damaged = segment.damaged.load(Ordering::Acquire);
+        let damaged = segment.is_damaged();
         if !segment.is_settled() || !expires || damaged {
             continue;
         }
@@ -105,8 +104,8 @@ fn victim(segments: &[Arc<Segment>], all: &[Arc<Space>], of: &Candidate) -> Resu
             seq: of.seq,
             segment: segment.clone(),
         })),
-        Err(e) if e.kind() == ErrorKind::Corrupted => {
-            segment.damaged.store(true, Ordering::Release);
+        Err(e) if e.is_of_damage() => {
+            segment.mark_damaged();
             Ok(None)
         }
         Err(e) => Err(e),

@@ -39,6 +39,7 @@ pub(crate) fn stats_of(core: &Core) -> Stats {
     };
     let all = core.log.table.totals.all();
     stats.segments = all.segments;
+    stats.damaged_segments = all.damaged;
     stats.disk_bytes = all.file_bytes;
     stats.live_bytes = all.live_bytes;
     stats.tombstone_bytes = all.tombstone_bytes;

@@ -165,7 +165,7 @@ impl Reading {
             .segment
             .sealed()
             .map_or(self.segment.written(), |s| s.summary.data_len);
-        let bytes = self.segment.all_bytes();
+        let bytes = self.segment.readable_bytes();
         let gap = bytes.ok().and_then(|bytes| {
             let options = ScanOptions {
                 check_values: false,

@@ -71,10 +71,11 @@ impl Stats {
         ]
     }
 
-    fn sizes(&self) -> [(&'static str, u64); 12] {
+    fn sizes(&self) -> [(&'static str, u64); 13] {
         let merging = self.merging;
         [
             ("peercask_segments", self.segments),
+            ("peercask_damaged_segments", self.damaged_segments),
             ("peercask_disk_bytes", self.disk_bytes),
             ("peercask_live_bytes", self.live_bytes),
             ("peercask_dead_bytes", self.dead_bytes),

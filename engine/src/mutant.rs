@@ -63,10 +63,40 @@ pub(crate) enum Mutant {
     /// A page of the hash keydir that is made anew after an open by image does not know how far the
     /// places in it lie, and cuts them off.
     ImagePlacesCutOff,
+    /// A hint file is believed whatever segment, and whatever state of it, it was made from.
+    HintTrusted,
+    /// The checksums of a hint file are not looked at.
+    HintNotChecked,
+    /// The checksum of a record's header and key is not looked at.
+    RecordHeaderNotChecked,
+    /// The checksum of a manifest is not looked at.
+    ManifestNotChecked,
+    /// The checksums of a keydir image are not looked at.
+    ImageNotChecked,
+    /// A torn segment is sealed with what is torn in it.
+    TornTailAccepted,
+    /// A manifest stays under its temporary name.
+    ManifestRenameSkipped,
+    /// A file that replaces another stays under its temporary name.
+    ReplacementRenameSkipped,
+    /// A keydir image stays under its temporary name.
+    ImageRenameSkipped,
+    /// A merge output stays under its temporary name.
+    OutputRenameSkipped,
+    /// The checksum of what all files but hints begin with is not looked at.
+    PreambleNotChecked,
+    /// The checksums of a segment's header are not looked at.
+    SegmentHeaderNotChecked,
+    /// The checksum of a segment's footer is not looked at.
+    FooterNotChecked,
+    /// A checkpoint is begun without its label.
+    LabelLeftOut,
+    /// Records say that everything before them was on the device.
+    MarkAhead,
 }
 
 #[cfg(test)]
-pub(crate) const ALL: [Mutant; 29] = [
+pub(crate) const ALL: [Mutant; 44] = [
     Mutant::SegmentSyncSkipped,
     Mutant::DirectorySyncSkipped,
     Mutant::OlderSegmentsNotSynced,
@@ -96,6 +126,21 @@ pub(crate) const ALL: [Mutant; 29] = [
     Mutant::ImageTailForgotten,
     Mutant::ImageNotSynced,
     Mutant::ImagePlacesCutOff,
+    Mutant::HintTrusted,
+    Mutant::HintNotChecked,
+    Mutant::RecordHeaderNotChecked,
+    Mutant::ManifestNotChecked,
+    Mutant::ImageNotChecked,
+    Mutant::TornTailAccepted,
+    Mutant::ManifestRenameSkipped,
+    Mutant::ReplacementRenameSkipped,
+    Mutant::ImageRenameSkipped,
+    Mutant::OutputRenameSkipped,
+    Mutant::PreambleNotChecked,
+    Mutant::SegmentHeaderNotChecked,
+    Mutant::FooterNotChecked,
+    Mutant::LabelLeftOut,
+    Mutant::MarkAhead,
 ];
 
 /// Whether `mutant` is on in this thread.

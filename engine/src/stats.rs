@@ -141,6 +141,9 @@ pub(crate) fn nanos(watch: Stopwatch) -> u64 {
 pub struct Stats {
     /// Segments in the log.
     pub segments: u64,
+    /// Those of them in which something was met that cannot be read: they cost only the records hit, and merge
+    /// leaves them alone. [`Store::verify`](crate::Store::verify) looks for more, and names the places.
+    pub damaged_segments: u64,
     /// Bytes of all segment files, footers included, reserved space and hint files not.
     pub disk_bytes: u64,
     /// Bytes of live records, framing included; expired ones count until they are reclaimed.

@@ -77,6 +77,10 @@ impl Store {
     /// Brings everything to the device, seals the active segment and lets the lock go, for every
     /// handle: their calls answer `Closed` from then on. Values that were lent stay valid.
     ///
+    /// A segment of which something cannot be read any more is no obstacle: everything else is closed as ever,
+    /// and the loss is told by [`Stats::damaged_segments`], [`Store::verify`] and the next open's
+    /// [`Store::recovery`].
+    ///
     /// # Errors
     /// What kept it from the device; the store is closed nevertheless, and the next open decides
     /// by what the files hold.

@@ -83,7 +83,7 @@ fn images(base: &Base, report: &mut VerifyReport) -> Result<()> {
             Err(e) => return Err(failed(e)),
         };
         let len = file.len().map_err(failed)?;
-        let bytes = FileBytes::of(&*file, len).map_err(failed)?;
+        let (bytes, _unreadable_is_wrong) = FileBytes::patiently(&*file, len).map_err(failed)?;
         if let Err(what) = image(base, bytes.as_ref()) {
             let damage = Damage::at(name, 0, len, what).costing(Cost::Nothing);
             report.damage.push(damage);
@@ -133,7 +133,7 @@ impl Scanned {
 }
 
 fn one(base: &Base, spaces: &Spaces, segment: &Segment, report: &mut VerifyReport) -> Result<()> {
-    let bytes = segment.all_bytes()?;
+    let bytes = segment.readable_bytes()?;
     let bytes = bytes.as_ref();
     report.segments += 1;
     report.bytes += wide(bytes.len());
@@ -303,7 +303,7 @@ fn footer(base: &Base, segment: &Segment, report: &mut VerifyReport) -> Result<(
         }
         file => file.map_err(failed)?,
     };
-    let bytes = FileBytes::of(&*file, sealed.file_len).map_err(failed)?;
+    let (bytes, _) = FileBytes::patiently(&*file, sealed.file_len).map_err(failed)?;
     let from = usize::try_from(at).unwrap_or(usize::MAX);
     let what = match Footer::decode(bytes.as_ref().get(from..).unwrap_or_default()) {
         Ok(footer) if footer.header != segment.header => "the footer is another segment's",
@@ -346,7 +346,7 @@ fn hint(
     };
     let failed = |e| Error::io("read the hint file", &name, e);
     let len = file.len().map_err(failed)?;
-    let found = FileBytes::of(&*file, len).map_err(failed)?;
+    let (found, _unreadable_is_wrong) = FileBytes::patiently(&*file, len).map_err(failed)?;
     report.hints += 1;
     report.bytes += len;
     let expect = hinting::binding(&segment.header, &sealed.summary, &base.secret);

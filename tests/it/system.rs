@@ -3,8 +3,10 @@
 //! live. What this machine lacks for a test is told by `support::skipped`.
 
 mod calls;
+mod checkpoints;
 mod copies;
 mod descriptors;
 mod directory;
 mod positional;
 mod races;
+mod remounted;

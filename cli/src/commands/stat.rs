@@ -32,6 +32,7 @@ pub(crate) struct StatArgs {
 #[derive(Serialize)]
 struct StatJson<'a> {
     segments: u64,
+    damaged_segments: u64,
     disk_bytes: u64,
     live_bytes: u64,
     dead_bytes: u64,
@@ -82,6 +83,7 @@ fn stat_json<'a>(
 ) -> StatJson<'a> {
     StatJson {
         segments: stats.segments,
+        damaged_segments: stats.damaged_segments,
         disk_bytes: stats.disk_bytes,
         live_bytes: stats.live_bytes,
         dead_bytes: stats.dead_bytes,
@@ -130,6 +132,9 @@ fn print(
     row("tombstones", units::bytes(stats.tombstone_bytes));
     row("space amplification", factor(stats.space_amplification()));
     row("segments", count(stats.segments));
+    if stats.damaged_segments > 0 {
+        row("damaged segments", count(stats.damaged_segments));
+    }
     row("keys", count(stats.keys));
     row("index memory", units::bytes(stats.index_bytes));
     row("index bytes per key", factor(stats.index_bytes_per_key()));

@@ -11,6 +11,7 @@ use super::program::Run;
 use super::report::Without;
 use super::steps::Workload;
 use super::subject::Subject;
+use super::survival;
 use super::trace::{Setting, record};
 use crate::disk::sim::{Dice, Operation, mix};
 use crate::disk::site::Site;
@@ -35,7 +36,7 @@ pub(super) fn of_workloads(
             let program = |run: &Run<Arc<History>>| machine::run(workload, run);
             let subject = Subject {
                 program: &program,
-                check: &machine::check,
+                check: &survival::check,
                 note_key: &machine::note_key,
                 workload: Some(workload.clone()),
             };

@@ -1,14 +1,15 @@
-//! Runs built-in workloads on a store, and checks what a crash left of them: the content must be a
-//! prefix of history at or past the last acknowledged write, twice, and the store must live on.
+//! Runs built-in workloads on a store, step by step, and notes what may be found of them after a crash. What
+//! was found is judged in `survival`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::history::{Content, History, Place, tell};
 use super::open::Background;
-use super::program::{Crashed, Outcome, Run};
+use super::program::{Outcome, Run};
 use super::steps::{Change, Step, Workload};
-use crate::clock::Clock;
+#[cfg(test)]
+use crate::disk::sim::Cut;
 use crate::error::{Error, ErrorKind, Result};
 use crate::expected::Expected;
 use crate::keyspace::Keyspace;
@@ -23,13 +24,13 @@ use crate::ticket::Commit;
 use crate::value::Entry;
 
 /// Names of the keyspaces of a workload.
-const SPACES: [&str; 3] = ["hash", "ordered", "third"];
+pub(super) const SPACES: [&str; 3] = ["hash", "ordered", "third"];
 /// Where checkpoints go.
-const COPY: &str = "copy";
+pub(super) const COPY: &str = "copy";
 /// Keys of a workload are below.
-const KEYS: u8 = 8;
+pub(super) const KEYS: u8 = 8;
 /// A key that no workload uses.
-const OTHER_KEY: [u8; 1] = [9];
+pub(super) const OTHER_KEY: [u8; 1] = [9];
 
 /// Small segments, so that few writes fill one.
 pub(super) fn options() -> Options {
@@ -46,7 +47,7 @@ pub(super) fn options() -> Options {
 const PART_BYTES: u64 = 250;
 
 /// The first life had other ones.
-fn other_options() -> Options {
+pub(super) fn other_options() -> Options {
     options()
         .segment_bytes(8_192)
         .buffer_bytes(5_000)
@@ -73,23 +74,63 @@ pub(super) fn run(workload: &Workload, run: &Run<Arc<History>>) -> Outcome {
 
 /// The same on a store with other options.
 pub(super) fn run_with(workload: &Workload, run: &Run<Arc<History>>, options: Options) -> Outcome {
-    let mut machine = Machine {
-        run,
-        history: History::new(),
-        options,
-        store: None,
-        snapshot: None,
-        count: 0,
-    };
-    machine.note();
-    for step in &workload.steps {
-        machine.step(step)?;
-        machine.look_back()?;
-    }
-    Ok(())
+    let mut machine = Machine::new(run, options);
+    machine.run(workload)
 }
 
-impl Machine<'_> {
+/// As `run`; then no call fails any more and there is room, and the store is poisoned or takes writes. What
+/// it does from there on is not part of the run.
+#[cfg(test)]
+pub(super) fn run_and_heal(workload: &Workload, run: &Run<Arc<History>>) -> Outcome {
+    let mut machine = Machine::new(run, options());
+    let ended = machine.run(workload);
+    let disk = run.disk();
+    disk.set_hook(None);
+    disk.set_faults(&[]);
+    disk.set_capacity(None);
+    let store = match machine.store.take() {
+        Some(store) => store,
+        None => Store::open_on(&disk.crash(&Cut::Kill), options()).expect("opens"),
+    };
+    let put = || -> Result<()> {
+        let write = Write::new().durability(Durability::Device);
+        let put = keyspace(&store, 0)?.put_with(OTHER_KEY, b"healed", write)?;
+        put.wait().map(drop)
+    };
+    // A panic: no fault of the disk excuses it.
+    match (put(), store.stats().poisoned) {
+        (Ok(()), None) => {
+            let found = keyspace(&store, 0).and_then(|space| space.get(OTHER_KEY));
+            let found = found.expect("read");
+            assert_eq!(found.as_deref(), Some(&b"healed"[..]));
+        }
+        (Err(error), Some(_)) if error.kind() == ErrorKind::Poisoned => {}
+        (put, poisoned) => panic!("the faults are over, but: {put:?}, {poisoned:?}"),
+    }
+    ended
+}
+
+impl<'a> Machine<'a> {
+    fn new(run: &'a Run<Arc<History>>, options: Options) -> Machine<'a> {
+        Machine {
+            run,
+            history: History::new(),
+            options,
+            store: None,
+            snapshot: None,
+            count: 0,
+        }
+    }
+
+    fn run(&mut self, workload: &Workload) -> Outcome {
+        self.note();
+        for step in &workload.steps {
+            self.step(step)?;
+            self.look_back()?;
+        }
+        Ok(())
+    }
+
     fn note(&self) {
         self.run.note(Arc::new(self.history.clone()));
     }
@@ -419,7 +460,7 @@ fn seq_of(entry: &Option<Entry>) -> Option<Seq> {
     entry.as_ref().map(|entry| entry.seq)
 }
 
-fn name_of(space: u8) -> &'static str {
+pub(super) fn name_of(space: u8) -> &'static str {
     SPACES.get(usize::from(space)).copied().unwrap_or("third")
 }
 
@@ -436,124 +477,10 @@ pub(super) fn note_key(notes: &[Arc<History>]) -> u64 {
     notes.last().map_or(0, |last| last.key)
 }
 
-/// All that the store holds; walk and get must agree on it.
-pub(super) fn content(store: &Store) -> std::result::Result<Content, Box<dyn std::error::Error>> {
-    let mut content = Content::new();
-    for info in store.keyspaces() {
-        let space = SPACES.iter().position(|name| *name == info.name);
-        let space = u8::try_from(space.ok_or("a keyspace that nobody made")?)?;
-        let keyspace = store.existing_keyspace(&info.name)?;
-        for entry in keyspace.walk() {
-            let entry = entry?;
-            let key = *entry.key.first().ok_or("a key that nobody wrote")?;
-            content.insert((space, key), entry.value.to_vec());
-        }
-        let others = content
-            .keys()
-            .filter(|(of, key)| *of == space && *key >= KEYS);
-        let keys: Vec<u8> = (0..KEYS).chain(others.map(|(_, key)| *key)).collect();
-        for key in keys {
-            let got = keyspace.get([key])?;
-            let walked = content.get(&(space, key)).map(Vec::as_slice);
-            if got.as_deref() != walked {
-                return Err(format!("get and walk disagree on key {key} of {}", info.name).into());
-            }
-        }
-    }
-    Ok(content)
-}
-
-fn told(content: &Content) -> String {
+pub(super) fn told(content: &Content) -> String {
     tell(
         content
             .iter()
             .map(|(place, value)| (*place, value.as_slice())),
     )
-}
-
-/// Opens what a crash left, and lives on with it.
-pub(super) fn check(crashed: &Crashed<'_, Arc<History>>) -> Outcome {
-    let store = crashed.open(options()).map_err(|e| format!("open: {e}"))?;
-    let recovery = store.recovery();
-    if let Some(damage) = recovery.damage.first() {
-        return Err(format!("a crash is no damage, but recovery says: {damage:?}").into());
-    }
-    if let Some(name) = recovery.foreign_files.first() {
-        return Err(format!("recovery left {name} behind as a foreign file").into());
-    }
-    let found = content(&store)?;
-    let now_ms = crashed.disk().clock().wall_ms();
-    let nothing = History::new();
-    let history = crashed
-        .notes()
-        .last()
-        .map_or(&nothing, |history| &**history);
-    let killed = crashed.was_killed();
-    if !history.allows(&found, now_ms, killed) {
-        let allowed = history.told(now_ms, killed).join(" or ");
-        return Err(format!("found {}, allowed {allowed}", told(&found)).into());
-    }
-    drop(store);
-    crashed.live_on(&found, || second_life(crashed, &found))?;
-    check_copy(crashed, history)
-}
-
-/// A checkpoint is the old one, the new one, or refused as unfinished if there was none before.
-fn check_copy(crashed: &Crashed<'_, Arc<History>>, history: &History) -> Outcome {
-    let disk = crashed.disk().in_directory(COPY);
-    if !history.has_copy() && disk.files().is_empty() {
-        return Ok(());
-    }
-    let now_ms = crashed.disk().clock().wall_ms();
-    let found = match Store::open_on(&disk, options()) {
-        Ok(store) if store.recovery().created => None,
-        Ok(store) => match store.recovery().damage.first() {
-            Some(damage) => return Err(format!("the checkpoint: {damage:?}").into()),
-            None => Some(content(&store)?),
-        },
-        Err(error) if error.kind() == ErrorKind::InvalidArgument => None,
-        Err(error) => return Err(format!("open the checkpoint: {error}").into()),
-    };
-    match history.allows_copy(found.as_ref(), now_ms) {
-        true => Ok(()),
-        false => Err(format!("the checkpoint holds {:?}", found.as_ref().map(told)).into()),
-    }
-}
-
-/// The recovered store is opened with other options, written to, merged, closed and opened once more.
-fn second_life(crashed: &Crashed<'_, Arc<History>>, found: &Content) -> Outcome {
-    let before = crashed.disk().state().changed;
-    let store = crashed
-        .open(other_options())
-        .map_err(|e| format!("open again: {e}"))?;
-    let again = content(&store)?;
-    if again != *found {
-        return Err(format!(
-            "the second open found {}, the first {}",
-            told(&again),
-            told(found)
-        )
-        .into());
-    }
-    if crashed.disk().state().changed != before {
-        return Err("opening a store that was closed well changed the disk".into());
-    }
-    let keyspace = keyspace(&store, 0)?;
-    keyspace.put(OTHER_KEY, b"second life")?;
-    store.merge(Merge::Needed)?;
-    drop(keyspace);
-    store.close().map_err(|e| format!("close: {e}"))?;
-    let store = crashed
-        .open(options())
-        .map_err(|e| format!("open a third time: {e}"))?;
-    let keyspace = store.existing_keyspace(name_of(0))?;
-    if keyspace.get(OTHER_KEY)?.as_deref() != Some(b"second life") {
-        return Err("what the second life wrote is gone".into());
-    }
-    keyspace.delete(OTHER_KEY)?;
-    let last = content(&store)?;
-    if last != *found {
-        return Err(format!("the second life changed {} to {}", told(found), told(&last)).into());
-    }
-    Ok(())
 }

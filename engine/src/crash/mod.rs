@@ -51,6 +51,7 @@ mod runs;
 mod shrink;
 mod steps;
 mod subject;
+mod survival;
 #[cfg(test)]
 mod tests;
 mod tour;

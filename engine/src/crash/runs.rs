@@ -11,6 +11,7 @@ use super::report::Report;
 use super::shrink;
 use super::steps::Workload;
 use super::subject::Subject;
+use super::survival;
 use super::tour::Tour;
 use crate::clock::Stopwatch;
 use crate::disk::sim::{Cut, SimDisk, mix};
@@ -96,7 +97,7 @@ impl Explorer<'_> {
             return Err("this is a case of a program; give the program too".to_owned());
         };
         let program = |run: &Run<Arc<History>>| machine::run(&workload, run);
-        Ok(self.replay_of(case, program, machine::check))
+        Ok(self.replay_of(case, program, survival::check))
     }
 
     /// What a case of a built-in workload leaves, before anything is opened on it: to be looked at,
@@ -116,7 +117,7 @@ impl Explorer<'_> {
             // Of the checks on the way the last one is of the case.
             let copy = crashed.disk().crash(&Cut::Kill);
             *left.lock().unwrap_or_else(PoisonError::into_inner) = Some(copy);
-            machine::check(crashed)
+            survival::check(crashed)
         };
         self.replay_of(case, program, check);
         let left = left.into_inner().unwrap_or_else(PoisonError::into_inner);

@@ -10,6 +10,7 @@ use super::program::{Crashed, Outcome, Run};
 use super::report::Violation;
 use super::steps::Workload;
 use super::subject;
+use super::survival;
 use super::trace::{Point, Setting, Trace, record};
 use crate::disk::sim::{Dice, Slots, State};
 
@@ -48,7 +49,7 @@ pub(super) fn shrunk_workload(violation: Violation, workload: &Workload) -> Viol
     let program = |run: &Run<Arc<History>>| machine::run(&best.1, run);
     let subject = subject::Subject {
         program: &program,
-        check: &machine::check,
+        check: &survival::check,
         note_key: &machine::note_key,
         workload: Some(best.1.clone()),
     };
@@ -64,7 +65,7 @@ fn explore_again(case: &Case, workload: &Workload) -> Option<Violation> {
     let trace = trace_of(case, &program);
     let mut tally = Tally::default();
     let mut judge = Judge {
-        check: &machine::check,
+        check: &survival::check,
         notes: &trace.notes,
         note_key: &machine::note_key,
         faulty: !case.faults.is_empty(),

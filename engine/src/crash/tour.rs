@@ -14,6 +14,7 @@ use super::report::{PointReport, Progress, Report, Violation};
 use super::shrink;
 use super::steps::Workload;
 use super::subject::Subject;
+use super::survival;
 use super::trace::{Setting, Trace, record};
 use crate::clock::Stopwatch;
 use crate::disk::sim::{Dice, Failure, Fault, Operation, Slots, mix};
@@ -91,7 +92,7 @@ impl<'e, 'a> Tour<'e, 'a> {
         let program = |run: &Run<Arc<History>>| machine::run(workload, run);
         let subject = Subject {
             program: &program,
-            check: &machine::check,
+            check: &survival::check,
             note_key: &machine::note_key,
             workload: Some(workload.clone()),
         };

@@ -4,6 +4,7 @@
 use std::io;
 
 use super::map::Map;
+use super::tolerant::{Unreadable, read_patiently};
 use super::{DiskFile, read_full_at};
 
 /// The first bytes of a file.
@@ -27,6 +28,23 @@ impl FileBytes {
         let n = read_full_at(file, &mut bytes, 0)?;
         bytes.truncate(n);
         Ok(FileBytes::Read(bytes))
+    }
+
+    /// The same; bytes that the device cannot read are zeros, and are told. (In a map, reading one ends the
+    /// process.)
+    pub(crate) fn patiently(
+        file: &dyn DiskFile,
+        len: u64,
+    ) -> io::Result<(FileBytes, Option<Unreadable>)> {
+        let len = usize::try_from(len.min(file.len()?))
+            .map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+        if len > 0
+            && let Some(map) = file.map(len as u64)?
+        {
+            return Ok((FileBytes::Mapped(map, len), None));
+        }
+        let (bytes, unreadable) = read_patiently(file, 0, len)?;
+        Ok((FileBytes::Read(bytes), unreadable))
     }
 
     /// They cost no memory of ours.

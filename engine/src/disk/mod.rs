@@ -202,7 +202,11 @@ pub(crate) fn read_full_at(
 
 /// The whole file as bytes; `max` bounds what is allocated.
 pub(crate) fn read_whole(disk: &dyn Disk, name: &str, max: u64) -> io::Result<Vec<u8>> {
-    let file = disk.open(name, How::Read)?;
+    read_all(&*disk.open(name, How::Read)?, max)
+}
+
+/// All of an open file, which may hold no more than `max` bytes.
+pub(crate) fn read_all(file: &dyn DiskFile, max: u64) -> io::Result<Vec<u8>> {
     let len = file.len()?;
     if len > max {
         return Err(io::Error::new(
@@ -212,7 +216,7 @@ pub(crate) fn read_whole(disk: &dyn Disk, name: &str, max: u64) -> io::Result<Ve
     }
     let len = usize::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
     let mut bytes = vec![0; len];
-    let n = read_full_at(&*file, &mut bytes, 0)?;
+    let n = read_full_at(file, &mut bytes, 0)?;
     bytes.truncate(n);
     Ok(bytes)
 }

@@ -1,5 +1,6 @@
-//! A disk that goes on where its device cannot: bytes that cannot be read come back as zeros,
-//! which no checksum takes for data. For repair; it is never written to.
+//! Reading on where the device cannot: bytes that cannot be read come back as zeros, which no checksum takes
+//! for data. For whoever can do with the rest and tells of the loss; and as a whole disk for repair, which is
+//! never written to.
 
 use std::io;
 use std::path::Path;
@@ -10,6 +11,79 @@ use super::{Disk, DiskFile, How, Lock};
 
 /// What is asked for alone when more at once cannot be read.
 const PIECE_LEN: u64 = 512;
+/// A file with more such pieces than these is not a damaged one but on a device that fails: 2 MiB.
+const PIECES_MAX: u32 = 4_096;
+
+/// What a device could not give.
+pub(crate) struct Unreadable {
+    /// Where the first such byte stands in the file.
+    pub(crate) start: u64,
+    /// Behind the last such byte.
+    pub(crate) end: u64,
+    /// The first error.
+    pub(crate) error: io::Error,
+}
+
+/// `len` bytes of a file, fewer if it is shorter; zeros where the device cannot read them.
+///
+/// # Errors
+/// If its length cannot be told, or so much is lost that the device itself must be failing.
+pub(crate) fn read_patiently(
+    file: &dyn DiskFile,
+    from: u64,
+    len: usize,
+) -> io::Result<(Vec<u8>, Option<Unreadable>)> {
+    let (mut bytes, mut at, mut pieces) = (vec![0; len], 0, 0);
+    let mut unreadable: Option<Unreadable> = None;
+    while let Some(rest) = bytes.get_mut(at..).filter(|rest| !rest.is_empty()) {
+        if pieces > PIECES_MAX
+            && let Some(failing) = unreadable
+        {
+            return Err(failing.error);
+        }
+        let start = from + at as u64;
+        let lost = |end, error| {
+            pieces += 1;
+            let first = unreadable.get_or_insert(Unreadable { start, end, error });
+            first.end = end;
+        };
+        match read_some(file, rest, start, lost) {
+            Ok(0) => break,
+            Ok(n) => at += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    bytes.truncate(at);
+    Ok((bytes, unreadable))
+}
+
+/// One read. As little as is lost at once is given up, so that what is around it is read; `lost` is told where
+/// that ends, and why.
+fn read_some(
+    file: &dyn DiskFile,
+    buffer: &mut [u8],
+    at: u64,
+    lost: impl FnOnce(u64, io::Error),
+) -> io::Result<usize> {
+    match file.read_some_at(buffer, at) {
+        Err(e) if e.kind() != io::ErrorKind::Interrupted => {}
+        read => return read,
+    }
+    let left = file.len()?.saturating_sub(at);
+    let piece = (PIECE_LEN - at % PIECE_LEN).min(left);
+    let len = usize::try_from(piece).unwrap_or(0).min(buffer.len());
+    let piece = buffer.get_mut(..len).unwrap_or_default();
+    match file.read_some_at(piece, at) {
+        Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+            tracing::warn!(at, len, %error, "unreadable bytes are taken for zeros");
+            piece.fill(0);
+            lost(at + len as u64, error);
+            Ok(len)
+        }
+        read => read,
+    }
+}
 
 /// Another disk, read with patience.
 pub(crate) struct TolerantDisk {
@@ -78,23 +152,7 @@ impl DiskFile for TolerantFile {
     }
 
     fn read_some_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-        match self.inner.read_some_at(buffer, at) {
-            Err(e) if e.kind() != io::ErrorKind::Interrupted => {}
-            read => return read,
-        }
-        // As little as is lost at once, so that what is around it is read.
-        let left = self.inner.len()?.saturating_sub(at);
-        let piece = (PIECE_LEN - at % PIECE_LEN).min(left);
-        let len = usize::try_from(piece).unwrap_or(0).min(buffer.len());
-        let piece = buffer.get_mut(..len).unwrap_or_default();
-        match self.inner.read_some_at(piece, at) {
-            Err(e) if e.kind() != io::ErrorKind::Interrupted => {
-                tracing::warn!(at, len, error = %e, "unreadable bytes are taken for zeros");
-                piece.fill(0);
-                Ok(len)
-            }
-            read => read,
-        }
+        read_some(&*self.inner, buffer, at, |_, _| {})
     }
 
     fn len(&self) -> io::Result<u64> {

@@ -1,7 +1,5 @@
 //! What every step of a merge works with.
 
-use crate::sync::atomic::Ordering;
-
 use crate::clock::StoreClock;
 use crate::keydir::space::Spaces;
 use crate::options::Options;
@@ -25,5 +23,5 @@ pub(crate) struct Merger<'a> {
 
 /// Whether a record of it could not be read: merge leaves such a segment alone.
 pub(super) fn is_damaged(segment: &Segment) -> bool {
-    segment.damaged.load(Ordering::Acquire)
+    segment.is_damaged()
 }

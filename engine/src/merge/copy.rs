@@ -382,6 +382,9 @@ impl Copier<'_> {
         }
         for output in open.iter() {
             let name = names::segment(output.header.id);
+            if mutant::is_on(Mutant::OutputRenameSkipped) {
+                continue;
+            }
             let named = log.disk.rename(&output.temporary, &name);
             named.map_err(|e| Error::io("rename into place", &name, e))?;
         }

@@ -12,7 +12,6 @@ mod decide;
 mod pick;
 mod publish;
 
-use crate::sync::atomic::Ordering;
 use std::sync::Arc;
 
 pub(crate) use context::Merger;
@@ -151,12 +150,12 @@ impl Merger<'_> {
                     return Ok(true);
                 }
                 Err(copy::Failed::Unreadable(index, error)) => {
-                    if error.kind() != ErrorKind::Corrupted {
+                    if !error.is_of_damage() {
                         return Err(error);
                     }
                     let damaged = inputs.remove(index);
                     tracing::warn!(%error, "a segment is left out of merging");
-                    damaged.damaged.store(true, Ordering::Release);
+                    damaged.mark_damaged();
                 }
                 // Where all together find no room, the one with most to give may.
                 Err(copy::Failed::Other(error))

@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 
 use crate::disk::bytes::FileBytes;
-use crate::disk::{Disk, How, read_full_at};
+use crate::disk::tolerant::{Unreadable, read_patiently};
+use crate::disk::{Disk, How};
 use crate::error::{Error, Result};
 use crate::mutant::{self, Mutant};
 use crate::options::{Missing, Options};
@@ -136,7 +137,7 @@ fn listed(
         )?;
         return Ok(None);
     }
-    let (start, len) = read_start(disk, &name)?;
+    let (start, len) = read_start_of(disk, entry, &name)?;
     let data_len = entry.summary.data_len;
     if entry.sealed && len < data_len {
         lost(
@@ -288,13 +289,27 @@ fn holds_records(disk: &dyn Disk, name: &str) -> Result<bool> {
 
 /// The first bytes of a segment, and its length.
 pub(super) fn read_start(disk: &dyn Disk, name: &str) -> Result<(Vec<u8>, u64)> {
+    match read_start_patiently(disk, name)? {
+        (start, len, None) => Ok((start, len)),
+        (.., Some(lost)) => Err(Error::io("read the segment header of", name, lost.error)),
+    }
+}
+
+/// The same of one that the manifest names, which repeats for a sealed one what cannot be read.
+fn read_start_of(disk: &dyn Disk, entry: &SegmentEntry, name: &str) -> Result<(Vec<u8>, u64)> {
+    match entry.sealed {
+        true => read_start_patiently(disk, name).map(|(start, len, _)| (start, len)),
+        false => read_start(disk, name),
+    }
+}
+
+/// The same, with zeros where they cannot be read.
+fn read_start_patiently(disk: &dyn Disk, name: &str) -> Result<(Vec<u8>, u64, Option<Unreadable>)> {
     let failed = |e| Error::io("read the segment header of", name, e);
     let file = disk.open(name, How::Read).map_err(failed)?;
     let len = file.len().map_err(failed)?;
-    let mut start = vec![0; RECORDS_START];
-    let n = read_full_at(&*file, &mut start, 0).map_err(failed)?;
-    start.truncate(n);
-    Ok((start, len))
+    let (start, unreadable) = read_patiently(&*file, 0, RECORDS_START).map_err(failed)?;
+    Ok((start, len, unreadable))
 }
 
 /// Removes what a crash left: temporary files, dead inputs of a merge, outputs that were never

@@ -82,7 +82,7 @@ fn read(
     let failed = |e| Error::io("read the keydir image", name, e);
     let file = disk.open(name, How::Read).map_err(failed)?;
     let len = file.len().map_err(failed)?;
-    let bytes = FileBytes::of(&*file, len).map_err(failed)?;
+    let (bytes, _unreadable_is_wrong) = FileBytes::patiently(&*file, len).map_err(failed)?;
     match Image::decode(bytes.as_ref()) {
         Ok(image) => Ok(Some(Usable { image, bytes, name })),
         Err(fault) => {

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use super::files::Source;
 use crate::disk::bytes::FileBytes;
-use crate::disk::{Disk, DiskFile, How, read_full_at};
+use crate::disk::tolerant::{Unreadable, read_patiently};
+use crate::disk::{Disk, DiskFile, How};
 use crate::error::{Error, Result};
 use crate::options::Options;
 use crate::parallel::in_parallel;
@@ -46,6 +47,8 @@ pub(super) struct Loaded {
     pub(super) mark_seq: u64,
     pub(super) mark_time_ms: u64,
     pub(super) damage: Vec<Damage>,
+    /// Bytes of an unsealed one that the device cannot read: they may be damage, but not its end.
+    pub(super) unreadable: Option<Unreadable>,
 }
 
 impl Loaded {
@@ -65,6 +68,24 @@ impl Loaded {
             mark_seq: 0,
             mark_time_ms: 0,
             damage: Vec::new(),
+            unreadable: None,
+        }
+    }
+
+    /// Whether the log is thought to end before bytes that cannot be read: it would be cut for good at what
+    /// may be read another time, or elsewhere.
+    ///
+    /// # Errors
+    /// `Io` if so.
+    pub(super) fn check_end(&mut self) -> Result<()> {
+        let end = self.summary.data_len;
+        match self.unreadable.take().filter(|lost| lost.end > end) {
+            None => Ok(()),
+            Some(lost) => Err(Error::io(
+                "read the end of the log; nothing was changed, and `repair` saves what can be read",
+                &self.name,
+                lost.error,
+            )),
         }
     }
 }
@@ -233,7 +254,7 @@ fn read_hint(
     let failed = |e| Error::io("read the hint file", &name, e);
     let file = disk.open(&name, How::Read).map_err(failed)?;
     let len = file.len().map_err(failed)?;
-    let bytes = FileBytes::of(&*file, len).map_err(failed)?;
+    let (bytes, _unreadable_is_wrong) = FileBytes::patiently(&*file, len).map_err(failed)?;
     let expect = hinting::binding(&loaded.header, &loaded.summary, &manifest.secret);
     match Hint::open(bytes, &expect) {
         Ok(hint) if hinting::has_all_keys(&hint, &manifest.keyspaces) => Ok(Some(hint)),
@@ -259,9 +280,9 @@ pub(super) fn build_hint(
     data_end: u64,
 ) -> Result<()> {
     let bytes = match loaded.listed_sealed {
-        true => read_segment(disk, &loaded.name)?.1,
+        true => read_segment(disk, &loaded.name)?.bytes,
         // Its end may be cut off by a living writer while it is read.
-        false => read_unmapped(disk, &loaded.name)?.1,
+        false => read_unmapped(disk, &loaded.name)?.bytes,
     };
     let Hinted {
         bytes: hint,
@@ -290,7 +311,7 @@ pub(super) fn build_hint(
 /// One that is only read may belong to a living writer, whose cache is the truth. It is read by
 /// position, since what is behind its records may be cut off while it is looked at.
 fn scan_unsealed(disk: &dyn Disk, loaded: &mut Loaded, only_reads: bool) -> Result<()> {
-    let (file, bytes) = if only_reads {
+    let read = if only_reads {
         read_unmapped(disk, &loaded.name)?
     } else {
         let failed = |e| Error::io("sync the segment", &loaded.name, e);
@@ -299,10 +320,10 @@ fn scan_unsealed(disk: &dyn Disk, loaded: &mut Loaded, only_reads: bool) -> Resu
         file.drop_cache();
         read_segment(disk, &loaded.name)?
     };
-    loaded.file_len = file
-        .len()
-        .map_err(|e| Error::io("read the length of", &loaded.name, e))?;
-    let bytes = bytes.as_ref();
+    let file_len = read.file.len();
+    loaded.file_len = file_len.map_err(|e| Error::io("read the length of", &loaded.name, e))?;
+    loaded.unreadable = read.unreadable;
+    let bytes = read.bytes.as_ref();
     let footer = footer_of(bytes, &loaded.header);
     loaded.has_footer = footer.is_some();
     let data_end = footer.map_or(loaded.file_len, |footer| footer.summary.data_len);
@@ -334,25 +355,37 @@ fn scan_unsealed(disk: &dyn Disk, loaded: &mut Loaded, only_reads: bool) -> Resu
     Ok(())
 }
 
-/// The file and all its bytes.
-fn read_segment(disk: &dyn Disk, name: &str) -> Result<(Arc<dyn DiskFile>, FileBytes)> {
+/// A file and all its bytes, with zeros where the device cannot read them.
+struct ReadFile {
+    file: Arc<dyn DiskFile>,
+    bytes: FileBytes,
+    unreadable: Option<Unreadable>,
+}
+
+fn read_segment(disk: &dyn Disk, name: &str) -> Result<ReadFile> {
     let failed = |e| Error::io("read the segment", name, e);
     let file = disk.open(name, How::Read).map_err(failed)?;
     let len = file.len().map_err(failed)?;
-    let bytes = FileBytes::of(&*file, len).map_err(failed)?;
-    Ok((file, bytes))
+    let (bytes, unreadable) = FileBytes::patiently(&*file, len).map_err(failed)?;
+    Ok(ReadFile {
+        file,
+        bytes,
+        unreadable,
+    })
 }
 
-/// The file and a copy of its bytes.
-fn read_unmapped(disk: &dyn Disk, name: &str) -> Result<(Arc<dyn DiskFile>, FileBytes)> {
+/// The same, copied.
+fn read_unmapped(disk: &dyn Disk, name: &str) -> Result<ReadFile> {
     let failed = |e| Error::io("read the segment", name, e);
     let file = disk.open(name, How::Read).map_err(failed)?;
     let len = file.len().map_err(failed)?;
     let len = usize::try_from(len).map_err(|_| failed(ErrorKind::OutOfMemory.into()))?;
-    let mut bytes = vec![0; len];
-    let n = read_full_at(&*file, &mut bytes, 0).map_err(failed)?;
-    bytes.truncate(n);
-    Ok((file, FileBytes::Read(bytes)))
+    let (bytes, unreadable) = read_patiently(&*file, 0, len).map_err(failed)?;
+    Ok(ReadFile {
+        file,
+        bytes: FileBytes::Read(bytes),
+        unreadable,
+    })
 }
 
 /// Opens every loaded segment and puts it into the table, with its hint beside it. With

@@ -312,6 +312,7 @@ fn without_empty(
     only_reads: bool,
     report: &RecoveryReport,
 ) -> Result<Vec<SegmentId>> {
+    loaded.iter_mut().try_for_each(load::Loaded::check_end)?;
     match only_reads {
         true => Ok(repair::leave_out_empty(loaded)),
         false => repair::end_of_log(disk, loaded, report),

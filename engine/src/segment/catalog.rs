@@ -2,7 +2,7 @@
 //! the segments: keyspaces, the hash secret, inputs of merges that may still be named.
 //! The bytes are described in docs/format.md, "Manifest".
 
-use crate::disk::{Disk, How, read_whole, write_all_at};
+use crate::disk::{Disk, How, read_all, write_all_at};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mutant::{self, Mutant};
 use crate::segment::format::{SECRET_LEN, STORE_ID_LEN, wide};
@@ -38,21 +38,30 @@ pub(crate) struct Found {
 /// Reads both copies and keeps the one of the higher generation.
 ///
 /// # Errors
-/// `UnsupportedFormat` if a copy was written by a newer version; `Io` if one cannot be read.
+/// `UnsupportedFormat` if a copy was written by a newer version; `Io` if one cannot be read, and the
+/// other does not hold.
 pub(crate) fn read(disk: &dyn Disk, present: &[String]) -> Result<Found> {
     let mut found = Found {
         manifest: None,
         damaged: Vec::new(),
         needs_writing: false,
     };
+    let mut unreadable = None;
     for copy in [ManifestCopy::A, ManifestCopy::B] {
         let name = names::manifest(copy);
         if !present.iter().any(|n| n == name) {
             found.needs_writing = true;
             continue;
         }
-        let bytes = read_whole(disk, name, MANIFEST_LEN_MAX)
-            .map_err(|e| Error::io("read the manifest", name, e))?;
+        let failed = |e| Error::io("read the manifest", name, e);
+        let file = disk.open(name, How::Read).map_err(failed)?;
+        let bytes = match read_all(&*file, MANIFEST_LEN_MAX) {
+            Ok(bytes) => bytes,
+            Err(e) => {
+                unreadable = Some((name, failed(e)));
+                continue;
+            }
+        };
         match Manifest::decode(&bytes) {
             Ok(manifest) => {
                 let best = found.manifest.as_ref().map(|best| best.generation);
@@ -67,6 +76,15 @@ pub(crate) fn read(disk: &dyn Disk, present: &[String]) -> Result<Found> {
                 found.damaged.push((name, fault));
             }
         }
+    }
+    if let Some((name, error)) = unreadable {
+        if found.manifest.is_none() {
+            return Err(error);
+        }
+        tracing::warn!(%error, "the other copy of the manifest serves");
+        found.needs_writing = true;
+        let fault = ManifestFault::Damaged("the device cannot read it");
+        found.damaged.push((name, fault));
     }
     Ok(found)
 }
@@ -95,7 +113,10 @@ pub(crate) fn write(disk: &dyn Disk, manifest: &Manifest) -> std::result::Result
         }
     }
     for name in copies {
-        let named = disk.rename(&names::temporary(name), name);
+        let named = match mutant::is_on(Mutant::ManifestRenameSkipped) {
+            true => Ok(()),
+            false => disk.rename(&names::temporary(name), name),
+        };
         named.map_err(|e| NotWritten::Halfway(Error::io("rename into place", name, e)))?;
         if !mutant::is_on(Mutant::ManifestNameNotSynced) {
             let synced = disk.sync_dir();
@@ -110,7 +131,10 @@ pub(crate) fn write(disk: &dyn Disk, manifest: &Manifest) -> std::result::Result
 pub(crate) fn replace_file(disk: &dyn Disk, name: &str, bytes: &[u8]) -> Result<()> {
     let temporary = names::temporary(name);
     let written = write_temporary(disk, name, bytes).and_then(|()| {
-        let named = disk.rename(&temporary, name);
+        let named = match mutant::is_on(Mutant::ReplacementRenameSkipped) {
+            true => Ok(()),
+            false => disk.rename(&temporary, name),
+        };
         named.map_err(|e| Error::io("rename into place", name, e))
     });
     if written.is_err() {

@@ -4,15 +4,18 @@
 
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::disk::bytes::FileBytes;
 use crate::disk::map::Map;
-use crate::disk::{Disk, DiskFile, How, read_full_at};
+use crate::disk::tolerant::{Unreadable, read_patiently};
+use crate::disk::{Disk, DiskFile, How};
 use crate::error::{Error, Result};
-use crate::segment::format::{NEVER, RECORD_HEADER_LEN_MAX, RECORDS_START, wide};
+use crate::segment::by_position::Reading;
+use crate::segment::format::{NEVER, RECORDS_START, wide};
 use crate::segment::header::{SegmentHeader, Summary};
 use crate::segment::hint_file::Hint;
 use crate::segment::live::Live;
@@ -20,9 +23,6 @@ use crate::segment::location::KeyspaceId;
 use crate::segment::names;
 use crate::segment::record::{self, RecordFault, RecordHeader, RecordKind};
 use crate::segment::totals::{Holdings, Totals};
-
-/// How much is read first where there is no map: header and key of nearly all records.
-const FIRST_READ_LEN: usize = 1_024;
 
 /// One large batch must not cost its size in memory for ever.
 const BUFFER_KEPT_MAX: usize = 1 << 20;
@@ -49,7 +49,7 @@ pub(crate) struct Segment {
     /// Parsed once, when merge first asks for it; mapped, so it costs no memory of ours.
     pub(crate) hint: OnceLock<Arc<Hint<FileBytes>>>,
     /// Holds a record that could not be read: merge leaves it alone.
-    pub(crate) damaged: AtomicBool,
+    damaged: AtomicBool,
     /// Some record may expire; else counting needs to read none.
     pub(crate) may_expire: AtomicBool,
     /// The last seq when a merge had written it; 0 if that is not known.
@@ -246,17 +246,30 @@ impl Segment {
     }
 
     /// All bytes that are in the kernel, for a scan.
-    pub(crate) fn all_bytes(&self) -> Result<SegmentBytes<'_>> {
+    pub(crate) fn all_bytes(&self) -> Result<Cow<'_, [u8]>> {
+        match self.read_all()? {
+            (bytes, None) => Ok(bytes),
+            (_, Some(lost)) => Err(Error::unreadable(
+                "read the segment",
+                &self.name,
+                lost.error,
+            )),
+        }
+    }
+
+    /// The same; what the device cannot read is zeros, which a scan takes for a gap.
+    pub(crate) fn readable_bytes(&self) -> Result<Cow<'_, [u8]>> {
+        Ok(self.read_all()?.0)
+    }
+
+    fn read_all(&self) -> Result<(Cow<'_, [u8]>, Option<Unreadable>)> {
         let written = to_len(self.written.load(Ordering::Acquire));
         if let Some(bytes) = self.map.as_ref().and_then(|map| map.written(0, written)) {
-            return Ok(SegmentBytes::Mapped(bytes));
+            return Ok((bytes.into(), None));
         }
-        let mut bytes = vec![0; written];
-        let file = self.open_file(How::Read)?;
-        let n = read_full_at(&*file, &mut bytes, 0)
-            .map_err(|e| Error::io("read the segment", &self.name, e))?;
-        bytes.truncate(n);
-        Ok(SegmentBytes::Read(bytes))
+        let read = read_patiently(&*self.open_file(How::Read)?, 0, written);
+        let (bytes, unreadable) = read.map_err(|e| Error::io("read the segment", &self.name, e))?;
+        Ok((bytes.into(), unreadable))
     }
 
     /// From `offset` to the end of what is in the kernel, if there is a map and it covers that.
@@ -293,45 +306,15 @@ impl Segment {
         Ok(bytes.get(..to_len(header.record_len())).unwrap_or(bytes))
     }
 
-    /// Reads by position: first as much as most headers and keys need, then the rest.
     fn read_record(&self, offset: u64) -> Result<Vec<u8>> {
-        let available = self.written.load(Ordering::Acquire).saturating_sub(offset);
-        let file = self.open_file(How::Read)?;
-        let mut bytes = Vec::new();
-        self.read_more(
-            &*file,
-            &mut bytes,
+        let reading = Reading {
+            file: &*self.open_file(How::Read)?,
+            name: &self.name,
+            place: self.header.place(),
             offset,
-            available.min(wide(FIRST_READ_LEN)),
-        )?;
-        let need = record::header_and_key_len(&bytes).unwrap_or(RECORD_HEADER_LEN_MAX);
-        self.read_more(&*file, &mut bytes, offset, available.min(wide(need)))?;
-        let place = self.header.place();
-        let header = record::decode_header_only(&bytes, available, place, offset)
-            .map_err(|fault| Error::corrupted(&self.name, offset, fault))?;
-        self.read_more(&*file, &mut bytes, offset, header.record_len())?;
-        bytes.truncate(to_len(header.record_len()));
-        Ok(bytes)
-    }
-
-    /// Makes `bytes` at least `len` long with what the file holds from `offset` on.
-    fn read_more(
-        &self,
-        file: &dyn DiskFile,
-        bytes: &mut Vec<u8>,
-        offset: u64,
-        len: u64,
-    ) -> Result<()> {
-        let have = bytes.len();
-        if wide(have) >= len {
-            return Ok(());
-        }
-        bytes.resize(to_len(len), 0);
-        let rest = bytes.get_mut(have..).unwrap_or_default();
-        let n = read_full_at(file, rest, offset + wide(have))
-            .map_err(|e| Error::io("read a record", &self.name, e))?;
-        bytes.truncate(have + n);
-        Ok(())
+            available: self.written().saturating_sub(offset),
+        };
+        reading.record()
     }
 
     // ---- writing, for the log alone
@@ -428,6 +411,25 @@ impl Segment {
     /// Sealed and on the device: merge and hints may take it for what it is.
     pub(crate) fn is_settled(&self) -> bool {
         self.synced.load(Ordering::Acquire) && self.sealed().is_some()
+    }
+
+    /// Whether a record of it could not be read: merge leaves such a segment alone.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Acquire)
+    }
+
+    /// A record of it could not be read; so it stays until the store is opened again.
+    pub(crate) fn mark_damaged(&self) {
+        let counted = lock(&self.live);
+        if !self.damaged.swap(true, Ordering::AcqRel)
+            && let Some(totals) = self.totals.get().filter(|_| counted.counts)
+        {
+            let damaged = Holdings {
+                damaged: 1,
+                ..Holdings::default()
+            };
+            totals.shift(Holdings::default(), damaged);
+        }
     }
 
     // ---- what is live
@@ -545,6 +547,7 @@ impl Segment {
         Holdings {
             live_bytes: live.bytes(),
             tombstone_bytes: live.tombstone_bytes,
+            damaged: u64::from(self.is_damaged()),
             ..self.in_files()
         }
     }
@@ -570,21 +573,6 @@ fn live_part(live: &Live) -> Holdings {
         live_bytes: live.bytes(),
         tombstone_bytes: live.tombstone_bytes,
         ..Holdings::default()
-    }
-}
-
-/// The bytes of a whole segment.
-pub(crate) enum SegmentBytes<'a> {
-    Mapped(&'a [u8]),
-    Read(Vec<u8>),
-}
-
-impl AsRef<[u8]> for SegmentBytes<'_> {
-    fn as_ref(&self) -> &[u8] {
-        match self {
-            SegmentBytes::Mapped(bytes) => bytes,
-            SegmentBytes::Read(bytes) => bytes,
-        }
     }
 }
 

@@ -8,6 +8,7 @@
 use std::fmt;
 use std::ops::Range;
 
+use crate::mutant::{self, Mutant};
 use crate::segment::cursor::Cursor;
 use crate::segment::format::{
     CHECKSUM_LEN, HINT_HASH_LEN, HINT_HEADER_LEN, HINT_MAGIC, HINT_ROW_LEN_MIN,
@@ -63,7 +64,8 @@ impl<B: AsRef<[u8]>> Hint<B> {
     /// describes.
     pub(crate) fn open(bytes: B, expect: &HintBinding) -> Result<Hint<B>, HintFault> {
         let binding = decode_header(bytes.as_ref())?.0;
-        if let Some(what) = binding.differs_from(expect) {
+        let differs = binding.differs_from(expect);
+        if let Some(what) = differs.filter(|_| !mutant::is_on(Mutant::HintTrusted)) {
             return Err(HintFault::Other(what));
         }
         Ok(Hint::parse_unbound(bytes)?.1)
@@ -381,7 +383,8 @@ fn decode_header(bytes: &[u8]) -> Result<(HintBinding, Cursor<'_>), HintFault> {
     let fields = bytes
         .get(PREAMBLE_LEN..HINT_HEADER_LEN - CHECKSUM_LEN)
         .ok_or(HintFault::Short)?;
-    if read_u32(bytes, HINT_HEADER_LEN - CHECKSUM_LEN) != Some(crc(fields)) {
+    let holds = read_u32(bytes, HINT_HEADER_LEN - CHECKSUM_LEN) == Some(crc(fields));
+    if !holds && !mutant::is_on(Mutant::HintNotChecked) {
         return Err(HintFault::Checksum);
     }
     let mut cursor = Cursor::new(fields);
@@ -406,7 +409,8 @@ fn decode_file(bytes: &[u8]) -> Result<(HintBinding, Vec<HintSection>), HintFaul
     let (covered, checksum) = bytes
         .split_last_chunk::<CHECKSUM_LEN>()
         .ok_or(HintFault::Short)?;
-    if u32::from_le_bytes(*checksum) != crc(covered) {
+    let holds = u32::from_le_bytes(*checksum) == crc(covered);
+    if !holds && !mutant::is_on(Mutant::HintNotChecked) {
         return Err(HintFault::Checksum);
     }
     let count = narrow(rest_of_header.u32().ok_or(HintFault::Short)?);

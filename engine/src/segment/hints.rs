@@ -65,7 +65,7 @@ fn build(
     binding: &HintBinding,
 ) -> Result<SegmentHint> {
     let keyspaces = base.keyspace_entries();
-    let bytes = segment.all_bytes()?;
+    let bytes = segment.readable_bytes()?;
     let built = hinting::build(
         bytes.as_ref(),
         data_len,
@@ -74,7 +74,7 @@ fn build(
         &base.secret,
     );
     if !built.gaps.is_empty() {
-        segment.damaged.store(true, Ordering::Release);
+        segment.mark_damaged();
     }
     // One that was made of a damaged segment would not be found valid again: not worth a write.
     if hinting::binding(&segment.header, &built.summary, &base.secret) == *binding {

@@ -3,6 +3,7 @@
 //! `data_file` is one segment, `log` the ordered set of them.
 
 pub(crate) mod base;
+pub(crate) mod by_position;
 pub(crate) mod catalog;
 pub(crate) mod cursor;
 pub(crate) mod data_file;

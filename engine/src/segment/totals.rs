@@ -11,6 +11,8 @@ pub(crate) struct Holdings {
     pub(crate) record_bytes: u64,
     pub(crate) live_bytes: u64,
     pub(crate) tombstone_bytes: u64,
+    /// Segments with a record that could not be read.
+    pub(crate) damaged: u64,
 }
 
 /// The sum of all.
@@ -21,6 +23,7 @@ pub(crate) struct Totals {
     record_bytes: AtomicU64,
     live_bytes: AtomicU64,
     tombstone_bytes: AtomicU64,
+    damaged: AtomicU64,
 }
 
 impl Totals {
@@ -36,6 +39,7 @@ impl Totals {
         one(&self.file_bytes, before.file_bytes, after.file_bytes);
         one(&self.record_bytes, before.record_bytes, after.record_bytes);
         one(&self.live_bytes, before.live_bytes, after.live_bytes);
+        one(&self.damaged, before.damaged, after.damaged);
         one(
             &self.tombstone_bytes,
             before.tombstone_bytes,
@@ -51,6 +55,7 @@ impl Totals {
             record_bytes: load(&self.record_bytes),
             live_bytes: load(&self.live_bytes),
             tombstone_bytes: load(&self.tombstone_bytes),
+            damaged: load(&self.damaged),
         }
     }
 }
@@ -92,6 +97,7 @@ mod tests {
             all.record_bytes += segment.record_bytes();
             all.live_bytes += segment.live_bytes();
             all.tombstone_bytes += segment.tombstone_bytes();
+            all.damaged += u64::from(segment.is_damaged());
         }
         all
     }

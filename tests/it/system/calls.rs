@@ -285,3 +285,35 @@ fn interrupted_calls_are_made_again() {
     assert_eq!(numbers(&told, "ok ").len() as u64, WRITES, "{told}");
     judge(&place, &told, "interrupted calls");
 }
+
+/// A store in directories that are not there yet: before the first write is acknowledged, each that was
+/// made has its name on the device, by a sync of the one it stands in.
+#[test]
+fn new_ancestors_are_synced_into_their_parents_before_the_first_acknowledged_write() {
+    let place = Place::new();
+    let dir = place.path().join("new/a/b/store");
+    let calls = "trace=mkdir,mkdirat,fsync,fdatasync,write";
+    let ran = traced(
+        &dir,
+        "helper_writes_and_tells",
+        &["-y", "-s", "64", "-e", calls],
+    );
+    let Some(ran) = ran.filter(|ran| ran.status.success()) else {
+        skipped("the names of new directories", "strace cannot be run here");
+        return;
+    };
+    let told = String::from_utf8_lossy(&ran.stderr).into_owned();
+    let acknowledged = told.find("ok 0").expect("the first write is told");
+    let before = &told[..acknowledged];
+    for made in ["new", "new/a", "new/a/b", "new/a/b/store"] {
+        let made = place.path().join(made);
+        let parent = made.parent().expect("it has one").display();
+        let at = before.find(&format!("\"{}\"", made.display()));
+        let at = at.unwrap_or_else(|| panic!("{} is made: {told}", made.display()));
+        let name = format!("<{parent}>");
+        let synced = before[at..].lines().any(|line| {
+            (line.contains("fsync(") || line.contains("fdatasync(")) && line.contains(&name)
+        });
+        assert!(synced, "{parent} is synced: {told}");
+    }
+}

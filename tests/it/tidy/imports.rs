@@ -90,7 +90,12 @@ const STAIRS: &[(&str, &[&str])] = &[
     ),
     (
         "files",
-        &["segment/table.rs", "segment/data_file.rs", "value.rs"],
+        &[
+            "segment/table.rs",
+            "segment/data_file.rs",
+            "segment/by_position.rs",
+            "value.rs",
+        ],
     ),
     ("shapes", &["segment/"]),
     ("doorway", &["disk/"]),

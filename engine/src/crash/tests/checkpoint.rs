@@ -6,7 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::crash::history::Content;
-use crate::crash::machine::{content, keyspace, options};
+use crate::crash::machine::{keyspace, options};
+use crate::crash::survival::content;
 use crate::crash::trace::{lock, text_of};
 use crate::crash::{Cut, Failure, Fault, Operation, SimDisk};
 use crate::disk::sim::{Dice, Slots, State};

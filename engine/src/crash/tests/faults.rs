@@ -1,13 +1,12 @@
 //! Calls that fail: each kind of call, each kind of failure, the n-th call, once or for good; disks
 //! that run full at every size; syncs that fail once. Whatever is told to the caller must be true.
 
-use super::{Trial, flat, try_out};
+use super::{Trial, flat, tell, times};
 use crate::crash::machine::{keyspace, options};
 use crate::crash::{Cut, Failure, Fault, Operation, SimDisk, Workload};
 use crate::disk::sim::State;
 use crate::error::ErrorKind;
-use crate::merge::Merge;
-use crate::options::{Durability, Options, Reads, Write};
+use crate::options::{Durability, Write};
 use crate::store::Store;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
@@ -19,11 +18,20 @@ pub(super) fn survives(workload: &Workload, faults: &[Fault], capacity: Option<u
         capacity,
         ..Trial::new(workload, 1, faults)
     };
-    let (states, bad) = try_out(&trial, flat(4), 12);
-    if let Some(bad) = bad {
-        panic!("{workload} with {faults:?} and room for {capacity:?}: {bad}");
+    survives_and_meets(&trial).0
+}
+
+/// How many states were judged, and how often a fault was met.
+fn survives_and_meets(trial: &Trial<'_>) -> (u64, u64) {
+    let tried = tell(trial, flat(4), 12);
+    if let Some(bad) = tried.bad {
+        let (workload, faults) = (trial.workload, trial.faults);
+        panic!(
+            "{workload} with {faults:?} and room for {:?}: {bad}",
+            trial.capacity
+        );
     }
-    states
+    (tried.states, tried.met)
 }
 
 /// Puts, a batch, a roll, a merge, a reopen: every kind of call.
@@ -35,24 +43,41 @@ fn all_kinds() -> Workload {
 
 #[test]
 fn each_call_fails_once_and_for_good_in_each_way() {
-    let mut judged = 0;
+    let workload = all_kinds();
+    let (mut judged, mut calls) = (0, 0);
     for operation in Operation::ALL {
         for failure in Failure::ALL {
             let interrupts = matches!(operation, Operation::Read | Operation::Write);
             if failure == Failure::Interrupted && !interrupts {
                 continue;
             }
-            for after in [0, 1, 2, 3, 5, 8, 12, 17, 23, 31] {
-                let once = Fault::new(operation, failure).after(after);
-                judged += survives(&all_kinds(), &[once], None);
+            // To the end of the calls of that kind: every one, if there is time.
+            let spread = |after: u64| if times() > 1 { 1 } else { 1 + after / 2 };
+            for after in std::iter::successors(Some(0), |after| Some(after + spread(*after))) {
+                let once = [Fault::new(operation, failure).after(after)];
+                let few = |faults| Trial {
+                    states_max: 8 * times(),
+                    ..Trial::new(&workload, 1, faults)
+                };
+                let (states, met) = survives_and_meets(&few(&once));
+                if met == 0 {
+                    assert!(
+                        after > 0 || operation == Operation::Link,
+                        "{operation} is made"
+                    );
+                    break;
+                }
+                judged += states;
+                calls += 1;
                 if failure != Failure::Interrupted {
-                    judged += survives(&all_kinds(), &[once.for_good(true)], None);
+                    let for_good = [once[0].for_good(true)];
+                    judged += survives_and_meets(&few(&for_good)).0;
                 }
             }
         }
     }
-    println!("{judged} states judged");
-    assert!(judged > 5_000, "{judged}");
+    println!("{calls} calls failed, {judged} states judged");
+    assert!(judged > 3_000 && calls > 200, "{judged} {calls}");
 }
 
 #[test]
@@ -165,73 +190,4 @@ fn a_drop_after_an_error_acknowledges_nothing_and_hides_nothing() {
             assert_eq!(get("m"), None, "refused for good");
         }
     }
-}
-
-#[test]
-fn a_sector_that_cannot_be_read_costs_its_key_alone_and_merge_keeps_both_inputs() {
-    let positional = || {
-        Options::default()
-            .segment_bytes(4_096)
-            .reads(Reads::Positional)
-    };
-    let disk = SimDisk::new(1);
-    let store = Store::open_on(&disk, positional()).expect("opened");
-    let space = keyspace(&store, 0).expect("made");
-    for key in 0..6_u8 {
-        space.put([key], [key; 700]).expect("put");
-    }
-    for key in 0..3_u8 {
-        space.put([key + 10], [key; 700]).expect("put");
-        space.delete([key]).expect("deleted");
-    }
-    store.rotate().expect("sealed");
-    let segments: Vec<String> = disk.files().into_iter().map(|(name, _)| name).collect();
-    let first = segments
-        .iter()
-        .find(|name| name.starts_with("seg-"))
-        .expect("a segment");
-    disk.set_unreadable(first, 5).expect("there");
-    let (mut failed, mut readable) = (0, Vec::new());
-    for key in 3..6_u8 {
-        match space.get([key]) {
-            Ok(value) => {
-                assert_eq!(value.as_deref(), Some(&[key; 700][..]));
-                readable.push(key);
-            }
-            Err(error) => {
-                assert_eq!(error.kind(), ErrorKind::Io, "{error}");
-                assert_eq!(error.file(), Some(first.as_str()), "{error}");
-                failed += 1;
-            }
-        }
-    }
-    assert!((1..=2).contains(&failed), "{failed} keys lie in the sector");
-    let inputs = segments_of(&disk);
-    assert!(inputs.len() >= 2, "{inputs:?}");
-    let told = store
-        .merge(Merge::Full)
-        .expect_err("a live record cannot be read");
-    assert_eq!(told.file(), Some(first.as_str()), "{told}");
-    let files = segments_of(&disk);
-    assert!(
-        inputs.iter().all(|input| files.contains(input)),
-        "all inputs are kept: {inputs:?} of {files:?}"
-    );
-    let others = |store: &Store, when: &str| {
-        let space = keyspace(store, 0).expect("there");
-        for key in readable.iter().copied().chain(10..13) {
-            let value = space.get([key]).unwrap_or_else(|e| panic!("{when}: {e}"));
-            let written = if key < 10 { key } else { key - 10 };
-            assert_eq!(value.as_deref(), Some(&[written; 700][..]), "{when}: {key}");
-        }
-        for key in 0..3_u8 {
-            assert_eq!(space.get([key]).expect("read"), None, "{when}: deleted");
-        }
-    };
-    others(&store, "after the merge");
-}
-
-fn segments_of(disk: &SimDisk) -> Vec<String> {
-    let names = disk.files().into_iter().map(|(name, _)| name);
-    names.filter(|name| name.starts_with("seg-")).collect()
 }

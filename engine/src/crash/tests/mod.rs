@@ -15,9 +15,12 @@ mod mutants;
 mod prefixes;
 mod programs;
 mod reader;
+mod recoveries;
 mod repair;
 mod sites;
 mod spans;
+mod thousand;
+mod unreadable;
 mod workloads;
 
 use std::sync::Arc;
@@ -26,6 +29,7 @@ use super::history::History;
 use super::judge::{Effort, Judge, Tally};
 use super::machine;
 use super::program::Run;
+use super::survival;
 use super::trace::{Setting, record};
 use super::{Fault, Workload};
 use crate::disk::sim::{Dice, mix};
@@ -70,12 +74,28 @@ impl<'a> Trial<'a> {
     }
 }
 
+/// What a trial came to.
+struct Tried {
+    /// How many states were judged.
+    states: u64,
+    /// What did not hold.
+    bad: Option<String>,
+    /// How often a fault was met.
+    met: u64,
+}
+
 /// Runs the trial and crashes it at its last point and at one in `once_in` others. How many
 /// states were judged, and what did not hold.
 fn try_out(trial: &Trial<'_>, effort: Effort, once_in: usize) -> (u64, Option<String>) {
+    let tried = tell(trial, effort, once_in);
+    (tried.states, tried.bad)
+}
+
+/// As `try_out`, with the faults that were met.
+fn tell(trial: &Trial<'_>, effort: Effort, once_in: usize) -> Tried {
     let program = |run: &Run<Arc<History>>| {
         run.disk().set_capacity(trial.capacity);
-        machine::run(trial.workload, run)
+        machine::run_and_heal(trial.workload, run)
     };
     let setting = Setting {
         seed: trial.seed,
@@ -89,11 +109,16 @@ fn try_out(trial: &Trial<'_>, effort: Effort, once_in: usize) -> (u64, Option<St
     if let Some(error) = trace.error
         && (trace.panicked || !excused)
     {
-        return (0, Some(error));
+        return Tried {
+            states: 0,
+            bad: Some(error),
+            met: trace.met.values().sum(),
+        };
     }
+    let met = trace.met.values().sum();
     let mut tally = Tally::default();
     let mut judge = Judge {
-        check: &machine::check,
+        check: &survival::check,
         notes: &trace.notes,
         note_key: &machine::note_key,
         faulty: true,
@@ -111,8 +136,16 @@ fn try_out(trial: &Trial<'_>, effort: Effort, once_in: usize) -> (u64, Option<St
         let mut go_on = |tally: &Tally| tally.states < trial.states_max;
         let at = judge.point(point, 0, &mut dice, &mut go_on);
         if let Some(bad) = at.bad.into_iter().next() {
-            return (tally.states, Some(format!("{:?}: {}", bad.path, bad.what)));
+            return Tried {
+                states: tally.states,
+                bad: Some(format!("{:?}: {}", bad.path, bad.what)),
+                met,
+            };
         }
     }
-    (tally.states, None)
+    Tried {
+        states: tally.states,
+        bad: None,
+        met,
+    }
 }

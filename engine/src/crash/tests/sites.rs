@@ -12,6 +12,7 @@ use crate::crash::judge::{Effort, Judge, Tally};
 use crate::crash::machine;
 use crate::crash::program::Run;
 use crate::crash::subject::Subject;
+use crate::crash::survival;
 use crate::crash::trace::{Setting, record};
 use crate::crash::{
     Explorer, Failure, Fault, Operation, Report, Site, Step, Verdict, Without, Workload,
@@ -186,7 +187,7 @@ fn crash_workload_at_new_lines(
     };
     let subject = Subject {
         program: &program,
-        check: &machine::check,
+        check: &survival::check,
         note_key: &machine::note_key,
         workload: None,
     };
