@@ -419,7 +419,7 @@ impl Core {
     /// Fills the directory from an image, if there is one that holds. Answers with the peers that have to be put
     /// right, as the pass over all records does; `None` if that pass has to be made.
     pub(crate) fn load_image(&mut self) -> Result<Option<Vec<Peer>>> {
-        if self.options.strict {
+        if self.options.strict || self.options.image_peers_min == u64::MAX {
             return Ok(None);
         }
         let loaded = match self.image_header() {

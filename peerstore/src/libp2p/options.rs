@@ -191,8 +191,8 @@ options! {
     strict: bool = false;
     /// From how many peers on a close saves what opening has to know of each, some forty bytes, so
     /// that the next open reads these instead of all records. Default: 16,384; below, reading all
-    /// takes some milliseconds. `u64::MAX` never saves. What is saved is void from the first change;
-    /// after a crash, a step back of the clock, or with other options, all records are read. Records
+    /// takes some milliseconds. `u64::MAX` neither saves nor uses what was saved. It is void from the first
+    /// change; after a crash, a step back of the clock, or with other options, all records are read. Records
     /// that rotted while the store was closed are then met when they are read.
     image_peers_min: u64 = 16_384;
     /// Where the time comes from. Default: the system's clocks.

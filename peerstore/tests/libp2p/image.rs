@@ -197,6 +197,8 @@ each_backend! {
             (base.clone().peers_max(10), false),
             (base.clone().own_id(Some(peer(9))), false),
             (base.clone().events_max(7), true),
+            (base.clone().image_peers_min(1_000), true),
+            (base.clone().image_peers_min(u64::MAX), false),
         ] {
             let peers = place.opened(other.clone()).expect("opened");
             assert_eq!(peers.stats().opened_from_image, fits, "{other:?}");

@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use peercask_peerstore::libp2p::PrivateKeys;
 use serde::Serialize;
 
 use super::BESIDE_A_NODE;
-use super::target::{failure, read, verdict};
+use super::target::{failure, read_all, verdict};
 use crate::exit::{Exit, Failure};
 use crate::human;
 use crate::output::Output;
@@ -36,7 +35,7 @@ struct StatsJson {
 }
 
 pub(super) fn run(args: &StatsArgs, output: &mut Output) -> Result<Exit, Failure> {
-    let peers = read(&args.dir, PrivateKeys::Refuse)?;
+    let peers = read_all(&args.dir)?;
     let stats = peers.stats();
     let told = StatsJson {
         peers: stats.peers,

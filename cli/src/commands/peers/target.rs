@@ -46,7 +46,15 @@ pub(super) fn peer_parser(text: &str) -> Result<Peer, String> {
 
 /// The books as they are on disk now, also while a node has them open.
 pub(super) fn read(dir: &Path, private_keys: PrivateKeys) -> Result<Peerstore, Failure> {
-    let options = options().private_keys(private_keys);
+    read_with(dir, options().private_keys(private_keys))
+}
+
+/// The same, with every record looked at, and not what the last close saved of them.
+pub(super) fn read_all(dir: &Path) -> Result<Peerstore, Failure> {
+    read_with(dir, options().image_peers_min(u64::MAX))
+}
+
+fn read_with(dir: &Path, options: Options) -> Result<Peerstore, Failure> {
     let peers = Peerstore::open_read_only(dir, options).map_err(|error| match error.kind() {
         ErrorKind::NotFound => {
             let shown = dir.display();

@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use clap::{CommandFactory as _, Parser as _};
@@ -415,7 +415,7 @@ fn bad_input_is_a_clear_error_and_leaves_nothing_behind() {
     let bad = room.write("bad", "no export\n");
     fails(&["import", &new, &room.text("none")], Exit::Io, "none");
     assert!(
-        !Path::new(&new).exists(),
+        !std::path::Path::new(&new).exists(),
         "a source that is not there makes no store"
     );
     fails(&["import", &new, &bad], Exit::Usage, "no export");
@@ -522,19 +522,61 @@ fn damage_is_told_and_the_rest_is_listed() {
     );
 }
 
+/// What a line says whenever it is printed: how long ago or how long something was, and bytes, are left out.
+fn lasting(line: &str) -> String {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let is = |at: usize, any: &[&str]| words.get(at).is_some_and(|word| any.contains(word));
+    let unit = |at: usize| is(at, &["ago", "B", "KiB", "us", "ms", "s"]);
+    let varies = |at: usize| unit(at) || unit(at + 1) || is(at + 2, &["ago"]);
+    let kept = (0..words.len()).filter(|at| !varies(*at));
+    kept.map(|at| words[at]).collect::<Vec<_>>().join(" ")
+}
+
+/// The session on the page is run: what it shows is what is printed, but for moments and sizes of files.
+#[test]
+fn the_page_shows_what_a_run_prints() {
+    let (room, section) = (Room::new(), section());
+    let session = section.split("```console\n").nth(1).expect("a session");
+    let session = session.split("```").next().expect("it ends");
+    let mut commands = 0;
+    for part in session.split("$ ").skip(1) {
+        let (command, shown) = part.split_once('\n').expect("a line");
+        let words: Vec<&str> = command.split(' ').collect();
+        let files = ["node-peers", "copy", "bootstrap.txt", "peers.jsonl"];
+        if let ["cat", file] = words[..] {
+            room.write(file, shown);
+            continue;
+        }
+        assert_eq!(words[..2], ["peercask", "peers"], "{command}");
+        let words: Vec<String> = words[2..]
+            .iter()
+            .map(|word| match files.contains(word) {
+                true => room.text(word),
+                false => (*word).to_owned(),
+            })
+            .collect();
+        let printed = done(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        // An export is in no order.
+        let of = |text: &str| text.lines().map(lasting).collect::<BTreeSet<_>>();
+        let printed = printed.replace(&format!("{}/", room.0.path().display()), "");
+        assert_eq!(of(&printed), of(shown), "{command}");
+        commands += 1;
+    }
+    assert!(commands >= 6, "{commands} commands");
+}
+
+/// The section of docs/cli.md about this command.
+fn section() -> &'static str {
+    let page = include_str!("../../../../docs/cli.md");
+    let title = "\n## Peers of a libp2p node: `peers`";
+    let section = page.split(title).nth(1).expect("its section");
+    section.split("\n## ").next().expect("ends")
+}
+
 /// The section of docs/cli.md and the command name the same commands and options.
 #[test]
 fn the_page_tells_what_the_command_takes() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the workspace");
-    let page =
-        std::fs::read_to_string(root.join("docs").join("cli.md")).expect("the page is there");
-    let section = page
-        .split("\n## Peers of a libp2p node: `peers`")
-        .nth(1)
-        .expect("its section");
-    let section = section.split("\n## ").next().expect("ends");
+    let section = section();
     let words = section.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
     let told: BTreeSet<String> = words
         .filter(|word| word.len() > 3 && word.starts_with("--"))
