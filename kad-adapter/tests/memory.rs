@@ -17,8 +17,9 @@ static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 const BYTES_PER_RECORD_MAX: f64 = 100.0;
 /// The largest that one call may take at once. An index of 200,000 records has some 15 MiB.
 const BYTES_PER_CALL_MAX: usize = 1 << 20;
-/// The same where 24,000 of each kind have indexes of nearly 2 MiB.
-const OWN_BYTES_PER_CALL_MAX: usize = 256 << 10;
+/// The same where 50,000 of each kind have indexes of 4 MiB: a page of the engine's keydir that splits, of
+/// 16,384 entries, is the most that a call takes. Even a map from slot to slot that grows as a whole would take more.
+const OWN_BYTES_PER_CALL_MAX: usize = 512 << 10;
 
 /// Spread like SHA-256, and the same each time.
 fn id(number: u64) -> [u8; 34] {
@@ -101,7 +102,7 @@ fn foreign_provides() {
 /// The calls that write by themselves: values of others and own, own provides.
 fn own_records() {
     let seeds = std::env::var("PEERCASK_SEEDS").ok();
-    let records = 24_000 * seeds.and_then(|n| n.parse().ok()).unwrap_or(1_u64).max(1);
+    let records = 50_000 * seeds.and_then(|n| n.parse().ok()).unwrap_or(1_u64).max(1);
     let dir = tempfile::tempdir().expect("a directory");
     let mut store = opened(dir.path());
     let local = store.handle().local_peer_id();

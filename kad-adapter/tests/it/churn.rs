@@ -195,7 +195,17 @@ fn assert_held(day: &Day) {
 #[test]
 fn a_day_of_churn_meets_the_disk_budget_and_stays_within_it() {
     let dir = dir();
-    assert_held(&day(dir.path()));
+    let day = day(dir.path());
+    println!(
+        "{} of {} calls taken, {} refused for the disk; {} KiB at most of {} allowed, {} KiB when all was over",
+        day.taken,
+        day.attempts,
+        day.stats.refused.of(Refusal::Disk),
+        day.most / 1_024,
+        BUDGET / 1_024,
+        day.left_bytes / 1_024
+    );
+    assert_held(&day);
 }
 
 const DIR: &str = "PEERCASK_KAD_CHURN_DIR";
