@@ -291,7 +291,8 @@ impl Options {
     /// The share of dead bytes at which a segment is merged on its own account, above 0 and at
     /// most 1. Default: 0.8. Below it a segment waits until the store is over
     /// [`merge_space_amplification`](Options::merge_space_amplification): what is still dying
-    /// costs less to merge later. Lower saves space and writes more.
+    /// costs less to merge later; and so does one of which all the rest expires within an eighth of
+    /// its time. Lower saves space and writes more.
     #[must_use]
     pub fn merge_dead_share(mut self, share: f64) -> Options {
         self.merge_dead_share = share;

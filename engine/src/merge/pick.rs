@@ -25,6 +25,9 @@ const GAIN_MIN: f64 = 0.05;
 const ALL_DEAD_SHARE: f64 = 0.98;
 /// Segments below this part of the full size are small.
 const SMALL_DIVISOR: u64 = 4;
+/// And those that a merge wrote below this one: each leaves what did not fill its last output, and
+/// will be merged for what dies in it anyway.
+const SMALL_MERGED_DIVISOR: u64 = 16;
 /// So many small segments of one kind are made into one.
 const SMALL_COUNT: usize = 8;
 /// From this share of tombstones on it is worth asking whether they can retire.
@@ -41,6 +44,8 @@ struct Candidate {
     age: u64,
     /// Most of its time is over: soon it can be dropped unread.
     falling: bool,
+    /// Next to all of it is: what it would give comes by itself, and what is left need not be copied.
+    ending: bool,
 }
 
 impl Candidate {
@@ -59,10 +64,10 @@ impl Candidate {
     }
 }
 
-/// The last quarter of the time for which anything in a segment can be needed.
-fn is_falling(summary: &Summary, created_ms: u64, now_ms: u64) -> bool {
+/// Whether the last of `parts` of the time has begun for which anything in a segment can be needed.
+fn is_in_last(parts: u64, summary: &Summary, created_ms: u64, now_ms: u64) -> bool {
     let end = summary.max_expiry.max(summary.max_covers);
-    end != NEVER && end.saturating_sub(now_ms) < end.saturating_sub(created_ms) / 4
+    end != NEVER && end.saturating_sub(now_ms) < end.saturating_sub(created_ms) / parts
 }
 
 fn candidates(base: &Base, now_ms: u64) -> Vec<Candidate> {
@@ -77,7 +82,8 @@ fn candidates(base: &Base, now_ms: u64) -> Vec<Candidate> {
             let summary = segment.sealed().map(|sealed| sealed.summary);
             let made = made.get(&segment.header.id).copied().unwrap_or(newest);
             let created_ms = segment.header.created_ms;
-            let falling = summary.is_some_and(|s| is_falling(&s, created_ms, now_ms));
+            let in_last =
+                |parts| summary.is_some_and(|s| is_in_last(parts, &s, created_ms, now_ms));
             let bytes = segment.record_bytes();
             let live = segment.live_bytes();
             let tombstones = segment.tombstone_bytes();
@@ -89,7 +95,8 @@ fn candidates(base: &Base, now_ms: u64) -> Vec<Candidate> {
                 gain: dead + expired,
                 tombstones,
                 age: newest.saturating_sub(made).max(1),
-                falling,
+                falling: in_last(4),
+                ending: in_last(8),
             }
         })
         .collect()
@@ -148,7 +155,8 @@ pub(super) fn needed(base: &Base, options: &Options, now_ms: u64) -> Option<Vec<
             .min(total);
     let allowed = live as f64 * options.merge_space_amplification + base.segment_bytes as f64;
     let over_bound = total as f64 > allowed;
-    let enough = |c: &&Candidate| c.share(c.gain) >= options.merge_dead_share;
+    let wait = |c: &Candidate| c.ending && !over_bound && c.share(c.gain) < ALL_DEAD_SHARE;
+    let enough = |c: &&Candidate| c.share(c.gain) >= options.merge_dead_share && !wait(c);
     let some = |c: &&Candidate| c.share(c.gain) >= GAIN_MIN;
     let mut picked = bounded(all.iter().filter(enough), base.segment_bytes);
     if picked.is_empty() && over_bound {
@@ -183,13 +191,17 @@ fn tombstones(base: &Base, all: &[Candidate], over_bound: bool) -> Option<Vec<Ar
 /// Many small segments of one kind: each open and close leaves one.
 fn small(base: &Base, all: &[Candidate]) -> Option<Vec<Arc<Segment>>> {
     let mut kinds: BTreeMap<(bool, u8), Vec<&Candidate>> = BTreeMap::new();
-    for candidate in all
-        .iter()
-        .filter(|c| c.bytes < base.segment_bytes / SMALL_DIVISOR)
-    {
+    for candidate in all {
         let header = &candidate.segment.header;
-        let kind = (header.kind == SegmentKind::Merged, header.life_class);
-        kinds.entry(kind).or_default().push(candidate);
+        let is_merged = header.kind == SegmentKind::Merged;
+        let divisor = match is_merged {
+            true => SMALL_MERGED_DIVISOR,
+            false => SMALL_DIVISOR,
+        };
+        if candidate.bytes < base.segment_bytes / divisor {
+            let kind = (is_merged, header.life_class);
+            kinds.entry(kind).or_default().push(candidate);
+        }
     }
     let many = kinds
         .into_values()
