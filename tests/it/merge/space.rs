@@ -91,6 +91,45 @@ fn segments_in_which_everything_expired_are_dropped_unread() {
     assert_eq!(contents(&place.open()).len(), 0);
 }
 
+/// Nine of ten records expire after `first` hours, the rest after a hundred; what a merge of what is needed
+/// writes three hours after the first are over, and then how many segments stay once all are.
+fn written_by_merge_when_most_expired(first: u64) -> (u64, usize) {
+    let place = Place::new();
+    let store = place.open_with(
+        place
+            .options()
+            .segment_bytes(SEGMENT)
+            .merge_space_amplification(90.0),
+    );
+    let space = hash(&store, "things");
+    let hours = |hours: u64| Duration::from_secs(hours * 3_600);
+    for key in 0..2_000_u32 {
+        let ttl = hours(if key % 10 == 0 { 100 } else { first });
+        let put = space.put_with(key.to_le_bytes(), [b'e'; 60], Write::new().ttl(ttl));
+        drop(put.expect("put"));
+    }
+    store.merge(Merge::Needed).expect("settled");
+    let written = || store.stats().merge_written_bytes;
+    let before = written();
+    place.clock.advance(hours(first + 3));
+    store.merge(Merge::Needed).expect("merged");
+    let written = written() - before;
+    place.clock.advance(hours(100));
+    store.merge(Merge::Needed).expect("dropped");
+    (written, segments(place.path()).len())
+}
+
+#[test]
+fn what_ends_soon_is_not_copied_for_the_little_that_is_left() {
+    let (written, left) = written_by_merge_when_most_expired(20);
+    assert!(
+        written > 0,
+        "77 hours are long: the tenth that is left is copied"
+    );
+    assert_eq!(left, 0);
+    assert_eq!(written_by_merge_when_most_expired(90), (0, 0));
+}
+
 #[test]
 fn expired_space_comes_back_in_the_background() {
     let place = Place::new();
