@@ -7,7 +7,11 @@ use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Mutex, PoisonError};
 
 /// Fewer things are sorted sooner than a thread starts.
-const SORTED_ALONE: usize = 20_000;
+const SORTED_ALONE: usize = if cfg!(all(test, feature = "shuttle")) {
+    4
+} else {
+    20_000
+};
 
 /// The answers to all items, in their order; with one thread in the caller's own.
 pub(crate) fn in_parallel<T: Sync, R: Send>(

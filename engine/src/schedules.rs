@@ -5,9 +5,10 @@
 //! What is asked: a read gives a value that was current at some moment of the call, whatever
 //! rotation, merge and expiry do meanwhile; an acknowledged `Device` write survives a power cut at
 //! the moment of its acknowledgement, whoever led the sync; snapshots show one moment, transactions
-//! take turns and miss no plain write; tickets and watches wake, a cap holds (`waiting`); nothing waits
-//! for ever.
+//! take turns and miss no plain write; tickets and watches wake, a cap holds (`waiting`); recovery finds the same
+//! whoever works at it and looks on (`opening`); nothing waits for ever.
 
+mod opening;
 mod waiting;
 
 use std::path::PathBuf;

@@ -14,6 +14,7 @@ mod full;
 mod history;
 mod keydir_image;
 mod kill;
+mod large;
 mod leaks;
 mod merge;
 mod model;

@@ -7,6 +7,7 @@ mod checkpoints;
 mod copies;
 mod descriptors;
 mod directory;
+mod kinds;
 mod positional;
 mod races;
 mod remounted;

@@ -5,7 +5,7 @@
 //!
 //! [`calls`] reads a trace, [`replay`] plays it, [`power`] and [`rot`] make states, [`reader`] has them read and
 //! [`verdict`] judges, [`writes`] is what is written, [`program`] the command line and the tables. No store is known here by
-//! more than its [`Backend`](crate::backend::Backend).
+//! more than its [`Backend`](crate::backend::Backend). [`users`] does the same to any program, with a check of its own.
 
 pub mod calls;
 pub mod power;
@@ -13,5 +13,6 @@ pub mod program;
 pub mod reader;
 pub mod replay;
 pub mod rot;
+pub mod users;
 pub mod verdict;
 pub mod writes;

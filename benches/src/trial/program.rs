@@ -1,5 +1,6 @@
 //! The program `peercask-bench-crash`: its command line, and the tables that it prints.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use super::power::{self, Plan, Trial};
 use super::reader::{self, READ, Reader, WRITE};
 use super::replay::Model;
 use super::verdict::{Tally, Verdict};
-use super::{calls, rot, writes};
+use super::{calls, rot, users, writes};
 use crate::Outcome;
 use crate::backend::{self, Entry};
 
@@ -66,6 +67,35 @@ enum Child {
     },
     #[command(name = READ, hide = true)]
     Read { backend: String, dir: PathBuf },
+    /// Crash trials of a program of your own: it runs once under strace, its calls are played to the simulated disk,
+    /// and every kind of state that a power cut may leave is judged by a check of your own
+    Program(Users),
+}
+
+#[derive(clap::Args)]
+struct Users {
+    /// Run by `sh -c` for each state, with the directory as $1 and, on standard input, the lines that the program
+    /// had printed before the power went; a state holds if it ends with 0
+    #[arg(long, value_name = "COMMAND")]
+    check: String,
+    /// A sync of any file carries all names with it, as on ext4, XFS and btrfs; POSIX promises less
+    #[arg(long)]
+    names_carried: bool,
+    /// Decides which states are made
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// States to judge; a few after each call in any case
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    states: u64,
+    /// The longest time to take
+    #[arg(long, value_name = "N", default_value_t = 120)]
+    seconds: u64,
+    /// Keep the first state that does not hold in this directory, which must not exist
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+    /// The program and its arguments, of which each `{}` stands for the directory that it is to work in
+    #[arg(last = true, required = true)]
+    program: Vec<OsString>,
 }
 
 fn names() -> PossibleValuesParser {
@@ -105,6 +135,7 @@ fn run(args: &Args) -> Outcome<bool> {
         Some(Child::Read { backend, dir }) => {
             return reader::read(named(backend)?, dir).map(|()| true);
         }
+        Some(Child::Program(users)) => return try_users(users),
         None => {}
     }
     calls::may_trace()?;
@@ -149,6 +180,25 @@ fn run(args: &Args) -> Outcome<bool> {
         ))?;
     }
     Ok(good)
+}
+
+/// False if a state did not hold.
+fn try_users(users: &Users) -> Outcome<bool> {
+    calls::may_trace()?;
+    let found = users::try_out(&users::Plan {
+        program: users.program.clone(),
+        check: users.check.clone(),
+        model: match users.names_carried {
+            true => Model::NamesCarried,
+            false => Model::Posix,
+        },
+        seed: users.seed,
+        states: users.states,
+        time: Duration::from_secs(users.seconds),
+        keep: users.keep.clone(),
+    })?;
+    print(&found.told())?;
+    Ok(found.violation.is_none())
 }
 
 const CUT_COLUMNS: [Verdict; 7] = [

@@ -16,9 +16,11 @@ use crate::{Outcome, narrow, wide};
 /// What a child said: a number that the check of a crash gets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Note {
-    /// A write begins.
+    /// A line was printed: the next of [`Played::said`].
+    Said,
+    /// It says that a write begins.
     Begun,
-    /// It is acknowledged.
+    /// It says that one is acknowledged.
     Acknowledged,
 }
 
@@ -38,6 +40,8 @@ pub struct Played {
     pub syncs: u64,
     /// Files that were mapped to be written to, by their names: stores through a map are in no trace.
     pub mapped: BTreeSet<String>,
+    /// Lines that were printed.
+    pub said: Vec<String>,
 }
 
 /// Helper files that a store makes anew from its data when it opens: that stores through a map are missing in them takes
@@ -288,8 +292,10 @@ impl Replay<'_> {
         }
     }
 
-    fn said(&self, bytes: &[u8]) -> Outcome<()> {
+    fn said(&mut self, bytes: &[u8]) -> Outcome<()> {
         for line in std::str::from_utf8(bytes)?.lines() {
+            self.played.said.push(line.to_owned());
+            (self.note)(Note::Said);
             match line.split_once(' ') {
                 Some(("begin", _)) => (self.note)(Note::Begun),
                 Some(("ack", _)) => (self.note)(Note::Acknowledged),
@@ -498,7 +504,7 @@ mod tests {
     fn a_name_is_lost_by_posix_unless_its_directory_and_those_above_are_synced() {
         let (disk, done, notes) = played(APPEND, Model::Posix);
         assert_eq!(done.expect("played").syncs, 1);
-        assert_eq!(notes, [Note::Acknowledged]);
+        assert_eq!(notes, [Note::Said, Note::Acknowledged]);
         let log = disk.in_directory("a");
         assert_eq!(log.bytes_of("log").expect("there"), b"onetwo");
         assert_eq!(files(&disk), ["a", "a/log"]);

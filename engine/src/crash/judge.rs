@@ -48,6 +48,14 @@ pub(super) struct Tally {
     lived: RefCell<HashSet<u64>>,
 }
 
+/// What the suite judged in all is told at its end.
+#[cfg(test)]
+impl Drop for Tally {
+    fn drop(&mut self) {
+        super::tests::budget::note(self.states);
+    }
+}
+
 /// A state that did not hold.
 pub(super) struct Bad {
     pub(super) path: Vec<Crash>,

@@ -6,7 +6,7 @@ mod recovery;
 mod script;
 
 pub use crate::segment::fuzz::{
-    fuzz_hint, fuzz_image, fuzz_manifest, fuzz_names, fuzz_record, fuzz_segment,
+    fuzz_hint, fuzz_image, fuzz_label, fuzz_manifest, fuzz_names, fuzz_record, fuzz_segment,
 };
 pub use operations::fuzz_operations;
 pub use recovery::fuzz_recovery;

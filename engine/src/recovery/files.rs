@@ -312,6 +312,14 @@ fn read_start_patiently(disk: &dyn Disk, name: &str) -> Result<(Vec<u8>, u64, Op
     Ok((start, len, unreadable))
 }
 
+/// Whether the file is a segment of another store: where somebody brought our manifest into another's
+/// directory, its ids say nothing about the files there.
+fn is_strangers(disk: &dyn Disk, name: &str, manifest: &Manifest) -> Result<bool> {
+    let (start, _) = read_start(disk, name)?;
+    let header = SegmentHeader::decode_file_start(&start);
+    Ok(header.is_ok_and(|(header, _)| header.store_id != manifest.store_id))
+}
+
 /// Removes what a crash left: temporary files, dead inputs of a merge, outputs that were never
 /// declared, hint files without a segment. True if there was something to remove.
 pub(super) fn remove_leftovers(
@@ -327,7 +335,12 @@ pub(super) fn remove_leftovers(
         let name = names::segment(*id);
         let kept = used(id) || report.foreign_files.contains(&name);
         let damaged = report.damage.iter().any(|damage| damage.file == name);
-        if manifest.replaced.contains(id) || !(kept || damaged) {
+        if manifest.replaced.contains(id) {
+            match is_strangers(disk, &name, manifest)? {
+                true => report.foreign_files.push(name),
+                false => gone.push(name),
+            }
+        } else if !(kept || damaged) {
             gone.push(name);
         }
     }

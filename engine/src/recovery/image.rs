@@ -404,6 +404,8 @@ fn with_rows<'a>(
         return entries;
     }
     parallel::sort(&mut rows, filling.threads, &|a, b| a.key.cmp(b.key));
+    // As when a keydir is filled by hints alone.
+    rows.dedup_by(|later, first| later.key == first.key);
     let mut all = Vec::with_capacity(entries.len() + rows.len());
     let mut entries = entries.into_iter().peekable();
     for new in &rows {

@@ -38,8 +38,8 @@ pub(crate) struct Found {
 /// Reads both copies and keeps the one of the higher generation.
 ///
 /// # Errors
-/// `UnsupportedFormat` if a copy was written by a newer version; `Io` if one cannot be read, and the
-/// other does not hold.
+/// `UnsupportedFormat` if a copy was written by a newer version; `Corrupted` if the copies are of two
+/// stores; `Io` if one cannot be read, and the other does not hold.
 pub(crate) fn read(disk: &dyn Disk, present: &[String]) -> Result<Found> {
     let mut found = Found {
         manifest: None,
@@ -64,6 +64,7 @@ pub(crate) fn read(disk: &dyn Disk, present: &[String]) -> Result<Found> {
         };
         match Manifest::decode(&bytes) {
             Ok(manifest) => {
+                check_same_store(found.manifest.as_ref(), &manifest, name)?;
                 let best = found.manifest.as_ref().map(|best| best.generation);
                 found.needs_writing |= best.is_some_and(|best| best != manifest.generation);
                 if best.is_none_or(|best| manifest.generation > best) {
@@ -87,6 +88,21 @@ pub(crate) fn read(disk: &dyn Disk, present: &[String]) -> Result<Found> {
         found.damaged.push((name, fault));
     }
     Ok(found)
+}
+
+/// No crash leaves copies of two stores: somebody brought one here. By the wrong one the files of the other
+/// would be taken for leftovers.
+fn check_same_store(first: Option<&Manifest>, second: &Manifest, name: &str) -> Result<()> {
+    match first {
+        Some(first) if first.store_id != second.store_id => {
+            let other = names::manifest(ManifestCopy::A);
+            let what = format!(
+                "it is of another store than {other}; take away the one that does not belong here"
+            );
+            Err(Error::corrupted(name, 0, what))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Why a manifest was not written.

@@ -6,12 +6,14 @@
 
 use crate::segment::cursor::Cursor;
 use crate::segment::format::{
-    CHECKSUM_LEN, HINT_HEADER_LEN, HINT_MAGIC, IMAGE_HEADER_LEN, IMAGE_MAGIC, MANIFEST_MAGIC,
-    NEVER, PREAMBLE_LEN, RECORDS_START, crc, narrow, preamble, put_u32, put_u64, wide,
+    CHECKSUM_LEN, HINT_HEADER_LEN, HINT_MAGIC, IMAGE_HEADER_LEN, IMAGE_MAGIC, LABEL_MAGIC,
+    MANIFEST_MAGIC, NEVER, PREAMBLE_LEN, RECORDS_START, STORE_ID_LEN, crc, narrow, preamble,
+    put_u32, put_u64, wide,
 };
 use crate::segment::header::{Footer, SegmentHeader, SegmentKind, Summary};
 use crate::segment::hint_file::{Hint, HintBinding};
 use crate::segment::image_file::{self, Image};
+use crate::segment::label;
 use crate::segment::location::{KeyspaceId, SegmentId};
 use crate::segment::manifest::Manifest;
 use crate::segment::names::{self, FileName};
@@ -161,6 +163,29 @@ pub fn fuzz_manifest(bytes: &[u8]) {
     if let Ok(footer) = Footer::decode(bytes) {
         assert!(footer.encode() == bytes, "a footer has one encoding");
     }
+}
+
+/// Any bytes as the label of a checkpoint, and as one whose checksums hold: refused, or equal to what is
+/// written again from it.
+pub fn fuzz_label(bytes: &[u8]) {
+    let mut forged = preamble(LABEL_MAGIC).to_vec();
+    let id = bytes.get(..STORE_ID_LEN).unwrap_or(bytes);
+    forged.extend_from_slice(id);
+    put_u32(&mut forged, crc(id));
+    forged.extend_from_slice(bytes.get(STORE_ID_LEN..).unwrap_or_default());
+    for bytes in [bytes, &forged] {
+        if let Ok(store_id) = label::decode(bytes) {
+            assert!(
+                label::encode(&store_id) == bytes,
+                "a label has one encoding"
+            );
+        }
+    }
+    let whole = bytes.len() == STORE_ID_LEN;
+    assert!(
+        label::decode(&forged).is_ok() == whole,
+        "a label is an id under its checksum, and nothing else"
+    );
 }
 
 /// Any bytes as a file name: foreign, or exactly the name that is formatted for what it was taken

@@ -68,12 +68,18 @@ impl<B: AsRef<[u8]>> Hint<B> {
         if let Some(what) = differs.filter(|_| !mutant::is_on(Mutant::HintTrusted)) {
             return Err(HintFault::Other(what));
         }
-        Ok(Hint::parse_unbound(bytes)?.1)
+        Ok(Hint::parse(bytes, true)?.1)
     }
 
     /// Verifies all of a hint file without knowing its segment, and tells which one it says it was
     /// made from.
     pub(crate) fn parse_unbound(bytes: B) -> Result<(HintBinding, Hint<B>), HintFault> {
+        Hint::parse(bytes, false)
+    }
+
+    /// With `distinct` no row may be there twice: it would stand in the place of another. A hint just
+    /// made of a segment says what was found there, whatever that is.
+    fn parse(bytes: B, distinct: bool) -> Result<(HintBinding, Hint<B>), HintFault> {
         let (binding, sections) = decode_file(bytes.as_ref())?;
         let hint = Hint {
             bytes,
@@ -81,7 +87,7 @@ impl<B: AsRef<[u8]>> Hint<B> {
             sections,
         };
         for section in &hint.sections {
-            hint.check_rows(section, &binding)
+            hint.check_rows(section, &binding, distinct)
                 .map_err(HintFault::Damaged)?;
         }
         Ok((binding, hint))
@@ -242,13 +248,18 @@ impl<B: AsRef<[u8]>> Hint<B> {
     }
 
     /// Looks once at every row, so that later nobody has to.
-    fn check_rows(&self, section: &HintSection, binding: &HintBinding) -> Result<(), &'static str> {
+    fn check_rows(
+        &self,
+        section: &HintSection,
+        binding: &HintBinding,
+        distinct: bool,
+    ) -> Result<(), &'static str> {
         let bytes = self.bytes.as_ref();
         let rows = bytes
             .get(section.rows_at..section.heap_at)
             .unwrap_or_default();
         let heap = heap(bytes, section);
-        let mut last = (0, 0);
+        let mut last = None;
         for bytes in rows.chunks_exact(section.row_len()) {
             if !matches!(
                 bytes.get(HINT_HASH_LEN),
@@ -260,10 +271,14 @@ impl<B: AsRef<[u8]>> Hint<B> {
             if row.seq < self.base_seq {
                 return Err("the seq of a row exceeds 64 bits");
             }
-            if (row.hash, row.seq) < last {
+            let order = Some((row.hash, row.seq));
+            if order < last {
                 return Err("the rows are not sorted");
             }
-            last = (row.hash, row.seq);
+            if distinct && order == last {
+                return Err("a row is there twice");
+            }
+            last = order;
             let fits = u64::from(row.offset) >= wide(RECORDS_START)
                 && row.len >= wide(RECORD_HEADER_LEN_MIN)
                 && u64::from(row.offset) + row.len <= binding.data_len;

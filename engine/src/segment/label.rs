@@ -53,6 +53,7 @@ impl From<PreambleFault> for LabelFault {
 mod tests {
     use super::*;
     use crate::segment::format::tests::hex;
+    use crate::segment::fuzz;
 
     const ID: [u8; STORE_ID_LEN] = *b"sixteen bytes id";
 
@@ -83,5 +84,12 @@ mod tests {
             assert!(decode(&good[..len]).is_err(), "{len} bytes");
         }
         assert!(decode(&[good, vec![0]].concat()).is_err());
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_no_label() {
+        fuzz::seeded(2_000, 80, fuzz::fuzz_label);
+        fuzz::fuzz_label(&ID);
+        fuzz::fuzz_label(&encode(&ID));
     }
 }

@@ -408,7 +408,7 @@ pub(super) fn header_holds(
 
 /// The first checksum, over all of header and key behind it.
 #[inline]
-pub(super) fn header_checksum(covered: &[u8], place: Place, offset: u64) -> u32 {
+pub(crate) fn header_checksum(covered: &[u8], place: Place, offset: u64) -> u32 {
     crc_seeded(header_seed(place, offset), covered)
 }
 

@@ -11,6 +11,13 @@ use crate::support::{
     write_image,
 };
 
+mod past;
+
+/// Every state that can be made.
+pub(super) fn recipes() -> impl Iterator<Item = &'static Recipe> {
+    RECIPES.iter().chain(past::RECIPES)
+}
+
 /// A state and its story.
 pub(super) struct Recipe {
     pub(super) name: &'static str,
@@ -114,7 +121,7 @@ fn several_closed(made: &State) {
     made.crash();
 }
 
-pub(super) const RECIPES: &[Recipe] = &[
+const RECIPES: &[Recipe] = &[
     Recipe {
         name: "preallocated-tail",
         what: "killed between two writes: behind the last record only reserved space, all zeros",

@@ -114,7 +114,7 @@ fn helper_opens_and_closes() {
 }
 
 /// Runs a child under strace with the arguments given.
-fn traced(dir: &Path, helper: &str, trace: &[&str]) -> Option<Output> {
+pub(super) fn traced(dir: &Path, helper: &str, trace: &[&str]) -> Option<Output> {
     let exe = std::env::current_exe().expect("this test has a file");
     let helper = format!("system::calls::{helper}");
     let mut command = Command::new("strace");
@@ -142,7 +142,7 @@ fn numbers(told: &str, word: &str) -> BTreeSet<u64> {
 }
 
 /// What the child told must agree with what is found.
-fn judge(place: &Place, told: &str, what: &str) {
+pub(super) fn judge(place: &Place, told: &str, what: &str) {
     let store = Store::open(place.path(), options())
         .unwrap_or_else(|error| panic!("{what}: the next open: {error}\n{told}"));
     assert_eq!(store.recovery().damage, [], "{what}");

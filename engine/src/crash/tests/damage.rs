@@ -17,10 +17,10 @@ use crate::store::Store;
 const FOOTER_LEN_MAX: usize = 260;
 
 /// Every value that a key ever had, the last one last; `None` for deleted.
-type Versions = BTreeMap<u8, Vec<Option<Vec<u8>>>>;
+pub(super) type Versions = BTreeMap<u8, Vec<Option<Vec<u8>>>>;
 
 /// A small store of several segments, closed well, and what its keys ever were.
-fn store_on(disk: &SimDisk) -> Versions {
+pub(super) fn store_on(disk: &SimDisk) -> Versions {
     store_of(disk, 3, 5)
 }
 
@@ -45,19 +45,19 @@ fn store_of(disk: &SimDisk, rounds: u8, keys: u8) -> Versions {
 
 /// What became of a damaged store.
 #[derive(Default, Debug)]
-struct Found {
-    unharmed: u64,
-    refused: u64,
-    reported: u64,
+pub(super) struct Found {
+    pub(super) unharmed: u64,
+    pub(super) refused: u64,
+    pub(super) reported: u64,
     /// Keys that answered with an error or are gone.
-    lost: u64,
+    pub(super) lost: u64,
     lost_most: u64,
     /// Keys that show an older version although damage was told.
     older: u64,
 }
 
 /// Opens and reads a damaged store; panics at a value that nobody wrote, and at silence.
-fn look(disk: &SimDisk, versions: &Versions, what: &str, found: &mut Found) {
+pub(super) fn look(disk: &SimDisk, versions: &Versions, what: &str, found: &mut Found) {
     let accept = || options().missing_segments(Missing::Accept);
     let store = match Store::open_on(disk, accept()) {
         Ok(store) => store,
@@ -115,7 +115,7 @@ fn look(disk: &SimDisk, versions: &Versions, what: &str, found: &mut Found) {
     }
 }
 
-fn names(disk: &SimDisk) -> Vec<(String, usize)> {
+pub(super) fn names(disk: &SimDisk) -> Vec<(String, usize)> {
     let all = disk.files().into_iter();
     all.filter(|(name, _)| name != "RESERVE" && name != "LOCK")
         .collect()
@@ -128,7 +128,7 @@ fn end_of(bytes: &[u8]) -> usize {
 }
 
 /// The closed store again, on a disk of its own.
-fn copy(disk: &SimDisk) -> SimDisk {
+pub(super) fn copy(disk: &SimDisk) -> SimDisk {
     disk.crash(&Cut::Kill)
 }
 

@@ -3,22 +3,31 @@
 //!
 //! `PEERCASK_SEEDS=n` tries n times as much.
 
+mod bounds;
+pub(super) mod budget;
 mod checkpoint;
 mod damage;
+mod edges;
 mod ends;
 mod far;
 mod faults;
+mod forge;
+mod forged;
 mod full_disk;
+mod hints;
 mod kernel;
 mod lives;
+mod memory;
 mod mutants;
 mod prefixes;
 mod programs;
 mod reader;
 mod recoveries;
 mod repair;
+mod sectors;
 mod sites;
 mod spans;
+mod strangers;
 mod thousand;
 mod unreadable;
 mod workloads;
