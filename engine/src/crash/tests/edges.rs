@@ -2,11 +2,10 @@
 //! its last, made with the engine's own encoders in a sparse file. What readers, images, checkpoints and merges make
 //! of it costs no space; that it is written so is tried with `PEERCASK_LARGE=1` in `tests/it/large.rs`.
 
-use std::fs::OpenOptions;
 use std::path::Path;
 
 use crate::disk::os::OsDisk;
-use crate::disk::{Disk, How, write_all_at};
+use crate::disk::{Disk, How, read_full_at, write_all_at};
 use crate::merge::Merge;
 use crate::options::{KeyspaceOptions, Options};
 use crate::segment::format::{NEVER, RECORDS_START, SEGMENT_BYTES_MAX, wide};
@@ -37,6 +36,21 @@ fn kinds() -> [(&'static str, KeyspaceOptions); 2] {
 }
 
 /// Two records of one segment, far apart.
+/// All bytes of a file.
+pub(super) fn all_of(disk: &dyn Disk, name: &str) -> Vec<u8> {
+    let file = disk.open(name, How::Read).expect("there");
+    let len = usize::try_from(file.len().expect("known")).expect("it fits");
+    let mut bytes = vec![0; len];
+    let n = read_full_at(&*file, &mut bytes, 0).expect("read");
+    assert_eq!(n, len);
+    bytes
+}
+
+fn replace(disk: &dyn Disk, name: &str, bytes: &[u8]) {
+    let file = disk.open(name, How::Replace).expect("made");
+    write_all_at(&*file, bytes, 0).expect("written");
+}
+
 fn with_a_hole(dir: &Path, kind: (&str, KeyspaceOptions)) {
     let store = Store::open(dir, options()).expect("made");
     let space = store.keyspace(kind.0, kind.1).expect("made");
@@ -46,7 +60,7 @@ fn with_a_hole(dir: &Path, kind: (&str, KeyspaceOptions)) {
     store.close().expect("closed");
     let disk: &dyn Disk = &OsDisk::new(dir);
     let copies = [ManifestCopy::A, ManifestCopy::B].map(names::manifest);
-    let bytes = std::fs::read(dir.join(copies[0])).expect("there");
+    let bytes = all_of(disk, copies[0]);
     let mut manifest = Manifest::decode(&bytes).expect("sound");
     let secret = manifest.secret;
     let entry = manifest.segments.first_mut().expect("one segment");
@@ -93,18 +107,15 @@ fn with_a_hole(dir: &Path, kind: (&str, KeyspaceOptions)) {
     let hint = names::hint(entry.header.id);
     manifest.seq_high = 2;
     manifest.synced_seq = 2;
-    std::fs::write(dir.join(hint), builder.finish(&binding)).expect("written");
+    replace(disk, &hint, &builder.finish(&binding));
     for copy in copies {
-        std::fs::write(dir.join(copy), manifest.encode()).expect("written");
+        replace(disk, copy, &manifest.encode());
     }
     for image in [ImageCopy::A, ImageCopy::B] {
-        let _absent_is_fine = std::fs::remove_file(dir.join(names::image(image)));
+        let _absent_is_fine = disk.remove(names::image(image));
     }
-    let sparse = OpenOptions::new().read(true).open(dir.join(&name));
-    let len = sparse
-        .and_then(|file| file.metadata())
-        .expect("there")
-        .len();
+    let sparse = disk.open(&name, How::Read).expect("there");
+    let len = sparse.len().expect("known");
     assert_eq!(len, summary.data_len);
 }
 
