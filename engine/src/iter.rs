@@ -176,7 +176,8 @@ impl Walk {
     }
 
     fn next_location(&mut self) -> Result<Option<Location>> {
-        loop {
+        let mut turns = 0;
+        while turns < lookup::TURNS_MAX {
             if let Some(location) = self.locations.next() {
                 return Ok(Some(location));
             }
@@ -195,8 +196,12 @@ impl Walk {
             {
                 self.part = next;
                 self.locations = locations.into_iter();
+            } else {
+                turns += 1;
+                crate::sync::thread::yield_now();
             }
         }
+        Err(lookup::lost(&self.space))
     }
 
     /// Tells the error once; there is nothing after it.

@@ -12,7 +12,7 @@ use crate::segment::location::Location;
 use crate::segment::record::RecordHeader;
 
 /// Each turn needs a rotation or a merge to finish within it; more cannot happen by chance.
-const TURNS_MAX: usize = 1_000;
+pub(crate) const TURNS_MAX: usize = 1_000;
 
 /// The version of a key that a write is about to replace.
 #[derive(Clone, Copy, Debug)]
@@ -148,7 +148,7 @@ pub(crate) fn rehash(base: &Base, space: &Space, location: Location) -> Option<u
     segment.look(u64::from(location.offset), hash).ok()
 }
 
-fn lost(space: &Space) -> Error {
+pub(crate) fn lost(space: &Space) -> Error {
     if space.is_dropped() {
         let gone = format!("keyspace '{}' was dropped", space.entry.name);
         return Error::new(ErrorKind::NotFound, gone);

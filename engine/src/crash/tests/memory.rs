@@ -105,7 +105,7 @@ fn helper_opens_directories_of_all_kinds() {
     }
     let mut most = Most::default();
     for closed in [true, false] {
-        let left = life(5, closed);
+        let (left, _) = life(5, closed);
         open(&left, "as it was left", &mut most);
         println!("closed {closed}, unharmed: {most:?}");
         forge_some_places(&left, 5, |what, disk| open(disk, what, &mut most));
