@@ -19,6 +19,8 @@ struct Unclean {
     last_segment: String,
     /// Where each step that lies in the last segment ends there.
     ends: Vec<u64>,
+    /// Where each record of the last segment ends, members of batches too.
+    record_ends: Vec<u64>,
     /// The header of the last segment is followed by this many bytes of records.
     data_len: u64,
 }
@@ -42,12 +44,14 @@ fn unclean(segment_bytes: u64, synced_turns: usize, turns: usize) -> Unclean {
     let end = |record: &peercask::inspect::DumpRecord| record.offset + record.len;
     let last_of_step = records.iter().filter(|record| record.batch_follow == 0);
     let ends: Vec<u64> = last_of_step.map(end).collect();
+    let record_ends: Vec<u64> = records.iter().map(end).collect();
     let data_len = records.last().map(end).expect("it holds records");
     Unclean {
         image: copy.image(),
         history,
         last_segment,
         ends,
+        record_ends,
         data_len,
     }
 }
@@ -59,18 +63,20 @@ impl Unclean {
         &self.history.states[self.history.len() - self.ends.len() + whole]
     }
 
-    /// What is left of the write that was torn, with the last segment cut to `len`.
-    fn torn_bytes(&self, len: usize) -> &[u8] {
+    /// How many bytes recovery has to cut off if the last segment is `bytes`: the whole members of
+    /// the batch that was torn, and the torn record behind them unless all of it reads as zeros,
+    /// which are never told from space that was reserved.
+    fn torn_in(&self, bytes: &[u8]) -> usize {
         let at = |offset: u64| usize::try_from(offset).expect("small");
-        let whole = self
-            .ends
-            .iter()
-            .rev()
-            .map(|end| at(*end))
-            .find(|end| *end <= len);
-        self.last_bytes()
-            .get(whole.unwrap_or(160)..len)
-            .unwrap_or_default()
+        let last_of = |ends: &[u64]| {
+            let whole = ends.iter().rev().map(|end| at(*end));
+            whole.into_iter().find(|end| *end <= bytes.len())
+        };
+        let kept = last_of(&self.ends).unwrap_or(160);
+        let whole = last_of(&self.record_ends).unwrap_or(160);
+        let torn = bytes.get(whole..).unwrap_or_default();
+        let held = torn.iter().any(|byte| *byte != 0);
+        (whole - kept) + if held { torn.len() } else { 0 }
     }
 
     fn with_last(&self, bytes: Vec<u8>) -> Image {
@@ -141,17 +147,38 @@ fn the_last_segment_may_end_at_any_byte() {
     let behind = (data_len + 1..=unclean.last_bytes().len()).step_by(100);
     for len in (0..=data_len).chain(behind) {
         let bytes = unclean.last_bytes()[..len].to_vec();
+        let torn = unclean.torn_in(&bytes);
         write_image(place.path(), &unclean.with_last(bytes));
         let expected = unclean.state_at(u64::try_from(len).expect("small"));
         let cut = opens_as(&place, expected, &format!("cut at {len}"));
-        let torn = unclean.torn_bytes(len);
-        // Zeros are never told from space that was reserved.
-        let held = torn.iter().any(|byte| *byte != 0);
-        let bytes = if held { torn.len() } else { 0 };
-        assert_eq!(cut, bytes as u64, "part of a write is lost, at {len}");
+        assert_eq!(cut, torn as u64, "part of a write is lost, at {len}");
         cuts += u32::from(cut > 0);
     }
     assert!(cuts > 300, "most lengths tear a write: {cuts}");
+}
+
+/// Behind a whole member of a batch stands one zero: the first byte of the next, or reserved space.
+/// The member is cut and told either way; salts decide how often a checksum begins like that.
+#[test]
+fn a_zero_behind_a_whole_member_of_a_torn_batch_is_reserved_space() {
+    let unclean = unclean(SMALL_SEGMENT, 0, 36);
+    let inside = |end: &&u64| !unclean.ends.contains(end);
+    let members: Vec<u64> = unclean.record_ends.iter().filter(inside).copied().collect();
+    assert!(!members.is_empty(), "a batch is part of it");
+    let place = Place::new();
+    for end in members {
+        let whole = &unclean.last_bytes()[..usize::try_from(end).expect("small")];
+        let mut cuts = [0; 2];
+        for (cut, zeros) in cuts.iter_mut().zip([0, 1]) {
+            let bytes = [whole, &vec![0; zeros]].concat();
+            write_image(place.path(), &unclean.with_last(bytes));
+            let what = format!("{zeros} zeros behind {end}");
+            *cut = opens_as(&place, unclean.state_at(end), &what);
+        }
+        let before = unclean.ends.iter().rev().find(|before| **before < end);
+        let member = end - before.copied().unwrap_or(160);
+        assert_eq!(cuts, [member; 2], "the whole members are cut, at {end}");
+    }
 }
 
 fn segment_count(image: &Image) -> usize {
