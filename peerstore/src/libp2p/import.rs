@@ -18,10 +18,12 @@ use super::peerstore::Peerstore;
 use super::profile::MetadataValue;
 use super::ttl::{Source, Ttl};
 
-/// The longest line that an import reads, and the longest list of addresses.
+/// The longest line that an import reads, and the longest array of addresses, in bytes.
 pub const LINE_LEN_MAX: usize = 16 << 20;
 /// How many peers of an import are one change.
 const CHUNK_LEN: usize = 256;
+/// How many addresses of an import are in memory at once.
+const ADDRESSES_AT_ONCE: usize = 64 << 10;
 
 /// What an import does with peers that are known.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -107,44 +109,40 @@ impl Peerstore {
         }
     }
 
-    /// Reads addresses that end with `/p2p` and the peer, one a line or as an array of JSON texts,
-    /// and gives each this ttl.
+    /// Reads addresses that end with `/p2p` and the peer, one a line or as one array of JSON texts,
+    /// and gives each this ttl. Lines are taken in as they come, however many: changes are as those of
+    /// [`Peerstore::import`], and a peer whose lines lie far apart is written, and counted, more than
+    /// once. An array is read whole first, and has up to [`LINE_LEN_MAX`] bytes.
     ///
     /// # Errors
-    /// `Io`; as [`Peerstore::update`]. What is no such address is skipped and counted.
+    /// `TooLarge` for a line or an array over [`LINE_LEN_MAX`] bytes, `InvalidArgument` for what
+    /// begins as an array and is none; `Io`; as [`Peerstore::update`]. What is no such address is
+    /// skipped and counted.
     pub fn import_addrs(&self, mut input: impl BufRead, ttl: Ttl) -> Result<ImportReport> {
-        let mut text = String::new();
-        let mut input = std::io::Read::take(&mut input, LINE_LEN_MAX as u64);
-        std::io::Read::read_to_string(&mut input, &mut text)
-            .map_err(|error| io("import", &error))?;
-        let lines: Vec<String> = match serde_json::from_str(&text) {
-            Ok(lines) => lines,
-            Err(_) => text
-                .lines()
-                .map(str::trim)
-                .filter(|line| !line.is_empty())
-                .map(str::to_owned)
-                .collect(),
+        let mut named = NamedAddresses {
+            peerstore: self,
+            ttl,
+            peers: BTreeMap::new(),
+            len: 0,
+            report: ImportReport::default(),
         };
-        let mut report = ImportReport::default();
-        let mut peers = BTreeMap::<Peer, Incoming>::new();
-        for line in lines {
-            let addr = line.parse::<Multiaddr>().ok();
-            let named = addr.and_then(|addr| match addr.iter().last() {
-                Some(Protocol::P2p(id)) => Some((Peer::from(id), addr)),
-                _ => None,
-            });
-            let Some((peer, addr)) = named else {
-                report.skipped += 1;
-                continue;
-            };
-            let mut address = Address::new(addr, ttl, self.now_ms());
-            (address.source, address.uncertified) = (Source::Import, true);
-            peers.entry(peer).or_default().addresses.push(address);
+        if first_byte(&mut input)? == Some(b'[') {
+            for text in array_of(input)? {
+                named.take(text.as_str())?;
+            }
+            return named.end();
         }
-        let peers = peers.into_iter().collect();
-        report.add(&self.take_in(peers, ImportMode::Merge)?);
-        Ok(report)
+        let mut lines = Lines {
+            input,
+            line: Vec::new(),
+        };
+        while let Some(line) = lines.next()? {
+            let line = line.trim_ascii();
+            if !line.is_empty() {
+                named.take(std::str::from_utf8(line).ok())?;
+            }
+        }
+        named.end()
     }
 
     /// Writes peers from elsewhere, a chunk at a time, each chunk as one change.
@@ -347,6 +345,90 @@ fn skip(error: Error, report: &mut ImportReport) -> Result<()> {
         }
         _ => Err(error),
     }
+}
+
+/// Addresses with the names of their peers, gathered until they are a chunk.
+struct NamedAddresses<'a> {
+    peerstore: &'a Peerstore,
+    ttl: Ttl,
+    peers: BTreeMap<Peer, Incoming>,
+    /// Addresses of all of them.
+    len: usize,
+    report: ImportReport,
+}
+
+impl NamedAddresses<'_> {
+    /// Takes one text; `None` was none.
+    fn take(&mut self, text: Option<&str>) -> Result<()> {
+        let addr = text.and_then(|text| text.trim().parse::<Multiaddr>().ok());
+        let named = addr.and_then(|addr| match addr.iter().last() {
+            Some(Protocol::P2p(id)) => Some((Peer::from(id), addr)),
+            _ => None,
+        });
+        let Some((peer, addr)) = named else {
+            self.report.skipped += 1;
+            return Ok(());
+        };
+        // The lines of one peer that follow each other are one change, wherever a chunk would end.
+        let is_full = self.peers.len() >= CHUNK_LEN && !self.peers.contains_key(&peer);
+        if is_full || self.len >= ADDRESSES_AT_ONCE {
+            self.write()?;
+        }
+        let mut address = Address::new(addr, self.ttl, self.peerstore.now_ms());
+        (address.source, address.uncertified) = (Source::Import, true);
+        self.peers.entry(peer).or_default().addresses.push(address);
+        self.len += 1;
+        Ok(())
+    }
+
+    fn write(&mut self) -> Result<()> {
+        self.len = 0;
+        let peers = std::mem::take(&mut self.peers).into_iter().collect();
+        let done = self.peerstore.take_in(peers, ImportMode::Merge)?;
+        self.report.add(&done);
+        Ok(())
+    }
+
+    fn end(mut self) -> Result<ImportReport> {
+        self.write()?;
+        Ok(self.report)
+    }
+}
+
+/// The first byte that is not blank; it is still to be read.
+fn first_byte(input: &mut impl BufRead) -> Result<Option<u8>> {
+    loop {
+        let came = match input.fill_buf() {
+            Ok(came) => came,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(io("import", &error)),
+        };
+        let (blank, len) = (came.len() - came.trim_ascii_start().len(), came.len());
+        let first = came.get(blank).copied();
+        input.consume(blank);
+        if first.is_some() || len == 0 {
+            return Ok(first);
+        }
+    }
+}
+
+/// A whole array of JSON, of bounded length; what of it is a text is somewhere else to be judged.
+fn array_of(input: impl BufRead) -> Result<Vec<serde_json::Value>> {
+    let mut text = Vec::new();
+    let mut bounded = std::io::Read::take(input, LINE_LEN_MAX as u64 + 1);
+    std::io::Read::read_to_end(&mut bounded, &mut text).map_err(|error| io("import", &error))?;
+    if text.len() > LINE_LEN_MAX {
+        let what = format!(
+            "an array of addresses has more than {LINE_LEN_MAX} bytes: give one address a line, \
+             of which there may be any number"
+        );
+        return Err(Error::new(ErrorKind::TooLarge, what));
+    }
+    serde_json::from_slice(&text).map_err(|error| {
+        Error::invalid(format!(
+            "this begins as a JSON array of addresses and is none: {error}"
+        ))
+    })
 }
 
 /// Lines of bounded length.

@@ -285,6 +285,47 @@ fn plain_addresses_go_out_and_in() {
     }
 }
 
+/// Lines of a mebibyte, most of it blank, so that more than an import holds at once are few peers.
+#[test]
+fn lists_of_any_length_go_in_by_lines_and_an_array_over_its_limit_is_refused() {
+    let named = |number: u8| {
+        let id = peer(number).to_peer_id().expect("of a key");
+        addr(number.into()).with_p2p(id).expect("named").to_string()
+    };
+    let blank = " ".repeat(1 << 20);
+    let lines: String = (1..=18)
+        .map(|number| format!("{}{blank}\n\n", named(number)))
+        .collect();
+    let to = Place::new(Backend::Memory);
+    let import = |text: &str| to.peers().import_addrs(text.as_bytes(), Ttl::PERMANENT);
+    let report = import(&lines).expect("read");
+    assert_eq!(
+        (report.peers, report.addresses, report.skipped),
+        (18, 18, 0)
+    );
+    assert_addrs(to.peers(), peer(18), &addrs(18..19));
+    for (text, kind) in [
+        (
+            format!("\n [{:?}{}]", named(20), blank.repeat(16)),
+            ErrorKind::TooLarge,
+        ),
+        (format!("[{:?},", named(20)), ErrorKind::InvalidArgument),
+        (
+            format!("{}\n{}", named(1), "x".repeat(16 << 20)),
+            ErrorKind::TooLarge,
+        ),
+    ] {
+        assert_eq!(import(&text).expect_err("no list").kind(), kind);
+        assert_eq!(to.peers().count(), 18, "nothing of it was written");
+    }
+    let report = import(&format!("  [{:?}, 7, null]", named(20))).expect("read");
+    assert_eq!((report.peers, report.skipped), (1, 2));
+    let report = to
+        .peers()
+        .import_addrs(&b"\xff\xfe\n\n"[..], Ttl::PERMANENT);
+    assert_eq!(report.expect("read").skipped, 1);
+}
+
 /// Three addresses as go's store wrote them: of an hour, permanent, connected.
 const GO_RECORD: &str = "0a02414212170a0804010203040600011090fecfaa061880c0e285e368121a0a0804010203040600021084dcd5d82818ffffffffffffffff7f121a0a0804010203040600031084dcd5d82818feffffffffffffff7f";
 
