@@ -4,24 +4,21 @@
 //! It knows no callback. What it cannot know it says: a store that was sent and not answered.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::net::UnixStream;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::error::{Error, ErrorKind, Result};
 use super::event::Event;
 use super::frame_stream::FrameStream;
+use super::greeting::{Greeting, Refusal};
 use super::link::{Link, Reply, Request};
 use super::monitor::From;
-use super::options::StoreOption;
 use super::record::{NAME_LEN_MAX, Record};
 use super::wire;
 
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
-/// How long the service may take to greet.
-const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
 /// Requests wait in the connection while more than this waits to be sent.
 const BACKLOG_MAX: usize = 1 << 20;
 /// The longest frame that is taken from a service.
@@ -67,6 +64,8 @@ struct InFlight {
 pub(crate) struct SocketLink {
     socket: PathBuf,
     stream: Option<FrameStream>,
+    /// With whom there is no stream yet.
+    greeting: Option<Greeting>,
     in_flight: BTreeMap<u64, InFlight>,
     ready: VecDeque<(u64, Reply)>,
     backoff: Duration,
@@ -85,6 +84,7 @@ impl SocketLink {
         Ok(SocketLink {
             socket: socket.to_path_buf(),
             stream: None,
+            greeting: None,
             in_flight: BTreeMap::new(),
             ready: VecDeque::new(),
             backoff: BACKOFF_MIN,
@@ -94,23 +94,25 @@ impl SocketLink {
         })
     }
 
-    /// Connects if it is time; false while there is no service. A service that answers in another
-    /// language is an error: waiting does not help.
-    fn connect(&mut self) -> Result<bool> {
+    /// Connects if it is time, waiting up to `timeout` for a service that is there to greet; false
+    /// while there is none. A service that answers in another language is an error: waiting does
+    /// not help.
+    fn connect(&mut self, timeout: Duration) -> Result<bool> {
         if self.stream.is_some() {
             return Ok(true);
         }
-        if Instant::now() < self.next_try {
+        if self.greeting.is_none() && Instant::now() < self.next_try {
             return Ok(false);
         }
-        match greet(&self.socket) {
-            Ok((stream, frame_len_max)) => {
-                self.frame_len_max = frame_len_max;
+        match self.greet(timeout) {
+            Ok(Some(stream)) => {
                 self.stream = Some(stream);
                 self.backoff = BACKOFF_MIN;
+                self.looked = Instant::now();
                 self.resume();
                 Ok(true)
             }
+            Ok(None) => Ok(false),
             Err(Refusal::Gone(error)) => {
                 tracing::debug!(%error, socket = %self.socket.display(), "no service; tried again");
                 self.next_try = Instant::now() + self.backoff;
@@ -122,6 +124,22 @@ impl SocketLink {
                 Err(error)
             }
         }
+    }
+
+    /// Goes on with the greeting, or begins one; `None` while the service has not answered.
+    fn greet(&mut self, timeout: Duration) -> std::result::Result<Option<FrameStream>, Refusal> {
+        let mut greeting = match self.greeting.take() {
+            Some(greeting) => greeting,
+            None => Greeting::begin(&self.socket).map_err(Refusal::Gone)?,
+        };
+        if !greeting.step(timeout)? {
+            self.greeting = Some(greeting);
+            return Ok(None);
+        }
+        let greeted = greeting.end()?;
+        self.frame_len_max = greeted.frame_len_max;
+        let stream = FrameStream::new(greeted.stream, FRAME_LEN_MAX);
+        stream.map(Some).map_err(Refusal::Gone)
     }
 
     /// Sends again what was in flight.
@@ -147,18 +165,13 @@ impl SocketLink {
             // Of which not a byte went out, that cannot have been carried out.
             let unsent = flight.begins_at >= sent;
             let again = match &mut flight.request {
-                Request::Store { .. } | Request::Remove { .. } | Request::ForgetPeer { .. }
-                    if unsent =>
-                {
-                    true
-                }
-                // A second one would be one too many, or remove what came between.
-                Request::Store {
-                    option: StoreOption::Multiple,
-                    ..
-                }
+                // Carried out twice it would be one too many, or take away what others have
+                // stored between the two, and have been told is there.
+                Request::Store { .. }
+                | Request::StoreNewest { .. }
                 | Request::Remove { .. }
-                | Request::ForgetPeer { .. } => false,
+                | Request::ForgetPeer { .. }
+                | Request::Expire { now_us: Some(_) } => unsent,
                 // The rest of another snapshot would be a guess.
                 Request::Iterate { .. } => !flight.begun,
                 Request::Monitor { spec, .. } => {
@@ -167,10 +180,8 @@ impl SocketLink {
                     }
                     true
                 }
-                Request::Store { .. }
-                | Request::StoreNewest { .. }
-                | Request::Expire { .. }
-                | Request::Stats => true,
+                // What has expired by the service's own time goes anyway.
+                Request::Expire { now_us: None } | Request::Stats => true,
                 Request::More { .. } | Request::Stop => continue,
             };
             match again {
@@ -265,13 +276,13 @@ impl SocketLink {
 
 impl Link for SocketLink {
     fn is_ready(&mut self) -> Result<bool> {
-        let mut connected = self.connect()?;
+        let mut connected = self.connect(Duration::ZERO)?;
         // Handed to a connection that broke a while ago, a request would be neither sent nor not.
         if connected && self.looked.elapsed() > LOOK_INTERVAL {
             if self.exchange(Duration::ZERO) {
                 self.take_in()?;
             }
-            connected = self.connect()?;
+            connected = self.connect(Duration::ZERO)?;
         }
         let room = |stream: &FrameStream| stream.backlog() <= BACKLOG_MAX;
         Ok(connected && self.stream.as_ref().is_some_and(room))
@@ -323,11 +334,14 @@ impl Link for SocketLink {
                 return Ok(Some(reply));
             }
             let left = timeout.saturating_sub(started.elapsed());
-            if self.connect()? {
+            if self.stream.is_some() {
                 if self.exchange(left) {
                     self.take_in()?;
                 }
-            } else {
+            } else if self.connect(left)? {
+                // What waits for the connection can be handed over now, and be answered first.
+                return Ok(None);
+            } else if self.greeting.is_none() {
                 let until = self.next_try.saturating_duration_since(Instant::now());
                 std::thread::sleep(until.min(left));
             }
@@ -336,65 +350,4 @@ impl Link for SocketLink {
             }
         }
     }
-}
-
-enum Refusal {
-    /// Nobody there; perhaps later.
-    Gone(io::Error),
-    /// Somebody there who says no.
-    Told(Error),
-}
-
-/// Connects and greets; the service's frame limit.
-fn greet(socket: &Path) -> std::result::Result<(FrameStream, usize), Refusal> {
-    let mut stream = UnixStream::connect(socket).map_err(Refusal::Gone)?;
-    let answer = exchange_greetings(&mut stream).map_err(Refusal::Gone)?;
-    let Some(answer) = answer else {
-        let what = format!("{} is no socket of a peercask peerstore", socket.display());
-        return Err(Refusal::Told(Error::protocol(what)));
-    };
-    if answer.version == 0 {
-        let error = Error::of_number(answer.error, answer.message);
-        return Err(match error.kind() {
-            // It has too much to do, or is about to end: it may take us later.
-            ErrorKind::LimitReached | ErrorKind::Closed => {
-                Refusal::Gone(io::Error::other(error.to_string()))
-            }
-            _ => Refusal::Told(error),
-        });
-    }
-    let stream = FrameStream::new(stream, FRAME_LEN_MAX).map_err(Refusal::Gone)?;
-    Ok((stream, answer.frame_len_max))
-}
-
-struct Answer {
-    version: u16,
-    frame_len_max: usize,
-    error: u8,
-    message: String,
-}
-
-/// `None` if the other side does not greet as one of ours.
-fn exchange_greetings(stream: &mut UnixStream) -> io::Result<Option<Answer>> {
-    stream.set_read_timeout(Some(GREETING_TIMEOUT))?;
-    stream.set_write_timeout(Some(GREETING_TIMEOUT))?;
-    let mut greeting = wire::MAGIC.to_vec();
-    greeting.extend_from_slice(&wire::VERSION.to_le_bytes());
-    stream.write_all(&greeting)?;
-    let mut magic = [0; 8];
-    stream.read_exact(&mut magic)?;
-    if magic != wire::MAGIC {
-        return Ok(None);
-    }
-    let mut head = [0; 2 + 4 + 1 + 2];
-    stream.read_exact(&mut head)?;
-    let mut message = vec![0; usize::from(u16::from_le_bytes([head[7], head[8]]))];
-    stream.read_exact(&mut message)?;
-    let frame_len_max = u32::from_le_bytes(head[2..6].try_into().expect("four bytes"));
-    Ok(Some(Answer {
-        version: u16::from_le_bytes([head[0], head[1]]),
-        frame_len_max: usize::try_from(frame_len_max).expect("32 bits fit"),
-        error: head[6],
-        message: String::from_utf8_lossy(&message).into_owned(),
-    }))
 }

@@ -188,7 +188,8 @@ impl Connection {
     }
 
     /// Walks over the records that a query chooses: `found` is called for the first `credit` of
-    /// them (`u64::MAX` for all), for more after [`Connection::more`], and once at the end.
+    /// them (`u64::MAX` for all, 0 for none yet), for more after [`Connection::more`], and once at
+    /// the end.
     ///
     /// # Errors
     /// `Closed`.
@@ -319,7 +320,9 @@ impl Connection {
     }
 
     /// Hands over what waits, takes in what has come, and runs the callbacks; waits up to
-    /// `timeout` if there is nothing. How many callbacks ran.
+    /// `timeout` if there is nothing, and no longer, whatever the service does or fails to do. How
+    /// many callbacks ran. Without a service to ask (in process) a store is carried out here, and
+    /// takes as long as its [`Acknowledge`] does.
     ///
     /// A callback may call it too.
     ///
@@ -438,19 +441,25 @@ impl Connection {
         inner.outgoing.push_back((id.0, Request::More { credit }));
     }
 
-    /// Hands over what waits and takes in one answer; false if none came.
+    /// Hands over what waits and takes in one answer; false if none came in time.
     pub(super) fn pump(&self, timeout: Duration) -> Result<bool> {
+        let started = Instant::now();
         let mut inner = self.inner.borrow_mut();
-        while !inner.outgoing.is_empty() && inner.link.is_ready()? {
-            if let Some((number, request)) = inner.outgoing.pop_front() {
-                inner.link.submit(number, request)?;
+        loop {
+            while !inner.outgoing.is_empty() && inner.link.is_ready()? {
+                if let Some((number, request)) = inner.outgoing.pop_front() {
+                    inner.link.submit(number, request)?;
+                }
+            }
+            let left = timeout.saturating_sub(started.elapsed());
+            if let Some((number, reply)) = inner.link.receive(left)? {
+                inner.deliver(number, reply);
+                return Ok(true);
+            }
+            if started.elapsed() >= timeout {
+                return Ok(false);
             }
         }
-        let Some((number, reply)) = inner.link.receive(timeout)? else {
-            return Ok(false);
-        };
-        inner.deliver(number, reply);
-        Ok(true)
     }
 
     /// Runs the callback of the oldest answer; false if there is none.

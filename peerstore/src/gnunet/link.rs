@@ -80,11 +80,13 @@ impl Reply {
 /// The other side.
 pub(crate) trait Link: Send {
     /// Whether requests can be handed over now; if not, they wait where they can be cancelled.
+    /// Never waits.
     fn is_ready(&mut self) -> Result<bool>;
 
     /// Hands a request over. Never waits for its answer.
     fn submit(&mut self, number: u64, request: Request) -> Result<()>;
 
-    /// The next answer, waiting up to `timeout` for one. An error concerns the link as a whole.
+    /// The next answer, waiting up to `timeout` for one, or until the link has become ready. An
+    /// error concerns the link as a whole.
     fn receive(&mut self, timeout: Duration) -> Result<Option<(u64, Reply)>>;
 }

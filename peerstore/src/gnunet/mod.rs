@@ -30,7 +30,9 @@
 //!
 //! A walk sees the records as they were when it started. The index keeps what is removed meanwhile
 //! for as long as such a walk lives, and so do the files beneath: a walk that is never ended keeps
-//! space from coming back. The other orders and the counts come from an index in memory, about
+//! space from coming back. Values are read without any lock, a page of 64 KiB at a time (or of one
+//! larger value); a delete reads none. One delete of many records is one step of the index too, for
+//! which others wait: its time is in proportion to their number, and not to their bytes. The other orders and the counts come from an index in memory, about
 //! 360 bytes for each record with the store beneath, built at open from one pass over the records; see
 //! `docs/decisions/` for why.
 //!
@@ -77,14 +79,14 @@
 //! | 28 reopen, also after kill -9 | `crash::after_kill_9_of_a_writer_everything_acknowledged_is_there_in_its_order`, `iterate::both_orders_are_stable_across_reopen_and_merge` * |
 //! | 29 the newer of two HELLOs | `records::of_two_hellos_the_one_that_lives_longer_stays` * |
 //! | 42 delete, forget, count, quota | `quota::deletes_take_any_combination_and_forgetting_goes_everywhere` *, `quota::counts_and_bytes_follow_every_change` *, `quota::a_quota_refuses_or_evicts_the_oldest` *, `quota::a_quota_holds_over_a_reopen` |
-//! | 43 removals, coming back without a gap | `monitors::removals_are_told_with_their_cause_to_those_who_ask` *, `monitors::a_monitor_that_comes_back_misses_nothing` *, `monitors::a_monitor_that_was_away_too_long_is_told_and_gets_the_records` *, `service::a_client_heals_after_a_restart_without_gap_or_double` |
+//! | 43 removals, coming back without a gap | `monitors::removals_are_told_with_their_cause_to_those_who_ask` *, `monitors::a_monitor_that_comes_back_misses_nothing` *, `monitors::a_monitor_that_was_away_too_long_is_told_and_gets_the_records` *, `service::a_client_heals_after_a_restart_without_gap_or_double`, `service::a_store_without_an_answer_is_not_repeated_and_its_caller_is_told`, `service::a_newest_and_a_sweep_without_an_answer_are_not_repeated_either` |
 //! | 44 both of upstream's schemas, in and out | `sqlite::both_of_upstreams_schemas_are_read_in_the_order_of_insertion`, `sqlite::a_database_goes_through_a_peerstore_into_the_other_schema` (feature `sqlite`) |
 //! | 46 the command, in `tests/it/cli/peerstore.rs` of the workspace; `peercask verify` checks any store | `cli::records_are_stored_listed_counted_and_removed_through_a_service_and_in_a_directory`, `cli::a_watch_in_one_terminal_hears_of_a_store_in_another`, `cli::a_monitor_tells_what_is_there_what_is_new_and_what_goes`, `cli::what_export_writes_import_reads_back`, `cli::what_is_not_there_or_not_right_is_said_with_its_exit_code` |
 //! | 47 large values, checksums, backup | `records::native_values_may_be_larger_up_to_their_own_limit` *, `disk::a_damaged_record_costs_only_itself` *, `disk::damage_met_by_a_walk_is_told_and_the_walk_goes_on` *, `service::a_backup_is_taken_while_others_store` |
 //! | engine: sequence numbers are never reused | `iterate::a_sequence_number_is_never_reused_also_not_by_replace_or_after_reopen` * |
 //! | engine: resume behind any sequence number | `iterate::a_walk_is_taken_up_behind_any_sequence_number` * |
 //! | everything at once, against a plain list | `random::random_operations_match_a_plain_list` * |
-//! | a second process, strangers, dying clients | `disk::a_second_opener_of_a_store_is_told_that_it_is_taken`, `service::frames_of_any_bytes_end_their_own_connection_and_no_other`, `service::a_client_that_dies_in_the_middle_of_anything_leaves_nothing_behind`, `service::a_client_that_does_not_read_holds_up_nobody`, `crash::after_kill_9_of_a_client_or_of_the_service_everything_acknowledged_is_there` |
+//! | a second process, strangers, dying clients | `disk::a_second_opener_of_a_store_is_told_that_it_is_taken`, `service::frames_of_any_bytes_end_their_own_connection_and_no_other`, `service::a_client_that_dies_in_the_middle_of_anything_leaves_nothing_behind`, `service::a_client_that_does_not_read_holds_up_nobody`, `service::a_service_that_does_not_greet_holds_up_nobody`, `crash::after_kill_9_of_a_client_or_of_the_service_everything_acknowledged_is_there` |
 
 mod answers;
 mod change;
@@ -96,6 +98,7 @@ mod error;
 mod event;
 mod feed;
 mod frame_stream;
+mod greeting;
 mod hello;
 mod index;
 mod iteration;

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use peercask_peerstore::gnunet::{
@@ -136,6 +137,57 @@ fn a_client_tells_a_service_of_another_kind_from_none() {
         client.stats().expect_err("nobody").kind(),
         ErrorKind::NoService
     );
+}
+
+/// Its process is stopped, say: the socket takes a client and nobody greets it. Who turns waits as long as it
+/// wanted to, and is served when the service wakes.
+#[test]
+fn a_service_that_does_not_greet_holds_up_nobody() {
+    let place = Place::native(Via::Process);
+    let listener = UnixListener::bind(place.socket()).expect("bound");
+    let client = Connection::to_service(place.socket(), ClientOptions::default()).expect("good");
+    let notes = Notes::default();
+    let heard = notes.clone();
+    client
+        .store_then(
+            record("s", 1, "k", "v"),
+            Replace,
+            Acknowledge::Kernel,
+            move |_, done| heard.add(format!("{done:?}")),
+        )
+        .expect("queued");
+    let started = Instant::now();
+    for _ in 0..3 {
+        assert_eq!(client.turn(Duration::ZERO).expect("no error"), 0);
+    }
+    // The greeting has five seconds.
+    assert!(started.elapsed() < Duration::from_secs(4));
+    let (mut stream, _) = listener.accept().expect("one client, once");
+    let mut greeting = [0; 10];
+    stream.read_exact(&mut greeting).expect("greeted");
+    let mut answer = MAGIC.to_vec();
+    answer.extend_from_slice(&1_u16.to_le_bytes());
+    answer.extend_from_slice(&(1_u32 << 20).to_le_bytes());
+    answer.extend_from_slice(&[0, 0, 0]);
+    // In three parts, and a turn between.
+    for part in answer.chunks(7) {
+        stream.write_all(part).expect("answered");
+        client.turn(Duration::ZERO).expect("no error");
+    }
+    // One turn hands the store over and takes the answer in.
+    let service = std::thread::spawn(move || {
+        let mut frame = [0; 4 + 9];
+        stream.read_exact(&mut frame).expect("a store");
+        let mut reply = 17_u32.to_le_bytes().to_vec();
+        reply.extend_from_slice(&frame[4..12]);
+        reply.push(65);
+        reply.extend_from_slice(&77_u64.to_le_bytes());
+        stream.write_all(&reply).expect("answered");
+        stream
+    });
+    assert_eq!(client.turn(PATIENCE).expect("answered"), 1);
+    assert_eq!(notes.take(), ["Ok(77)"]);
+    drop(service.join().expect("no panic"));
 }
 
 #[test]
@@ -342,14 +394,12 @@ fn a_walk_that_had_begun_ends_with_the_truth_when_the_service_goes() {
     assert_eq!(connection.iterate(all("s")).expect("a walk").count(), 3_000);
 }
 
-/// A service that takes a store and dies before it answers. A REPLACE is sent again; a MULTIPLE
-/// might be one too many, and the caller is told that nobody knows.
-#[test]
-fn a_store_without_an_answer_is_repeated_only_if_that_is_harmless() {
-    let place = Place::native(Via::Process);
+/// A service that greets one client, takes `count` requests, and dies before it answers any of them:
+/// its socket is gone then, and the next one can take its place.
+fn dying(place: &Place, count: usize, then: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
     let listener = UnixListener::bind(place.socket()).expect("bound");
     let socket = place.socket();
-    let dying = std::thread::spawn(move || {
+    std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().expect("a client comes");
         let mut greeting = [0; 10];
         stream.read_exact(&mut greeting).expect("greeted");
@@ -358,9 +408,32 @@ fn a_store_without_an_answer_is_repeated_only_if_that_is_harmless() {
         answer.extend_from_slice(&(1_u32 << 20).to_le_bytes());
         answer.extend_from_slice(&[0, 0, 0]);
         stream.write_all(&answer).expect("answered");
-        let mut taken = [0; 100];
-        stream.read_exact(&mut taken).expect("it takes two stores");
+        for _ in 0..count {
+            let mut len = [0; 4];
+            stream.read_exact(&mut len).expect("a frame");
+            let len = usize::try_from(u32::from_le_bytes(len)).expect("small");
+            stream.read_exact(&mut vec![0; len]).expect("all of it");
+        }
         fs::remove_file(socket).expect("its socket goes with it");
+        then();
+    })
+}
+
+/// It carries out two stores and dies before it answers; others store before the client is back. Sent
+/// again, the REPLACE would take away what they were told is there.
+#[test]
+fn a_store_without_an_answer_is_not_repeated_and_its_caller_is_told() {
+    let place = Place::native(Via::Process);
+    let peers = place.peerstore().clone();
+    let dying = dying(&place, 2, move || {
+        for (key, option, value) in [
+            ("multiple", Multiple, "v1"),
+            ("replace", Replace, "v1"),
+            ("replace", Replace, "v2"),
+        ] {
+            let stored = peers.store(&record("s", 1, key, value), option);
+            stored.expect("stored");
+        }
     });
     let client = Connection::to_service(place.socket(), ClientOptions::default()).expect("good");
     let notes = Notes::default();
@@ -368,7 +441,7 @@ fn a_store_without_an_answer_is_repeated_only_if_that_is_harmless() {
         let heard = notes.clone();
         client
             .store_then(
-                record("s", 1, key, "v"),
+                record("s", 1, key, "v1"),
                 option,
                 Acknowledge::Kernel,
                 move |_, done| {
@@ -378,13 +451,44 @@ fn a_store_without_an_answer_is_repeated_only_if_that_is_harmless() {
             )
             .expect("queued");
     }
-    turn_until(&client, || notes.len() == 1);
+    turn_until(&client, || notes.len() >= 1);
     dying.join().expect("no panic");
-    assert_eq!(notes.take(), ["multiple Err(ConnectionLost)"]);
     let _service = service_of(&place, ServiceOptions::default());
-    turn_until(&client, || notes.len() == 1);
-    assert_eq!(notes.take(), ["replace Ok(())"]);
-    assert_eq!(found(&client, all("s")).len(), 1);
+    turn_until(&client, || notes.len() == 2);
+    let lost = ["multiple", "replace"].map(|key| format!("{key} Err(ConnectionLost)"));
+    assert_eq!(notes.take(), lost);
+    assert_eq!(values(&client, all("s").key("replace")), ["v2"]);
+    assert_eq!(values(&client, all("s").key("multiple")), ["v1"]);
+}
+
+#[test]
+fn a_newest_and_a_sweep_without_an_answer_are_not_repeated_either() {
+    let place = Place::native(Via::Process);
+    let patience = ClientOptions::default().patience(Duration::from_secs(5));
+    let client = Connection::to_service(place.socket(), patience).expect("good");
+    let newest = || client.store_newest(&record("s", 1, "k", "v"), Acknowledge::Kernel);
+    let service = dying(&place, 1, || {});
+    assert_eq!(
+        newest().expect_err("nobody knows").kind(),
+        ErrorKind::ConnectionLost
+    );
+    service.join().expect("no panic");
+    let service = dying(&place, 1, || {});
+    let swept = client.expire(Some(9)).expect_err("nobody knows");
+    assert_eq!(swept.kind(), ErrorKind::ConnectionLost);
+    service.join().expect("no panic");
+    // By the service's own time a second sweep does no harm.
+    let service = dying(&place, 1, || {});
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            service.join().expect("no panic");
+            let service = service_of(&place, ServiceOptions::default());
+            until(|| service.connections() == 1);
+            until(|| service.connections() == 0);
+        });
+        assert_eq!(client.expire(None).expect("answered"), 0);
+        drop(client);
+    });
 }
 
 #[test]
