@@ -4,10 +4,10 @@
 //!
 //! It knows rows and seqs; what a call means is said in `peerstore.rs`.
 
-use peercask::{Commit, Write};
+use peercask::{Commit, Snapshot, Write};
 
 use super::codec;
-use super::core::{Core, State, Writing};
+use super::core::{Core, Kept, State, Writing};
 use super::error::{Error, ErrorKind, Result};
 use super::event::{Cause, Event};
 use super::index::Hit;
@@ -16,6 +16,9 @@ use super::record::{NAME_LEN_MAX, Record, WIRE_BYTES_MAX};
 
 /// Records swept in one step: few enough that no store waits for long.
 const SWEEP_STEP: usize = 1_024;
+/// Rows that go are read if they are no more than this, and kept in the store beneath if they are.
+const READ_ROWS_MAX: usize = 32;
+const READ_BYTES_MAX: usize = 64 << 10;
 
 /// A record that goes, and why it is told; a replaced one is told by what replaces it.
 struct Removal {
@@ -160,7 +163,7 @@ impl Core {
                 }
             };
             if let Some(quota) = self.options.quota_of(&record.subsystem) {
-                make_room(&state, &quota, record, &mut removals)?;
+                make_room(&state, &quota, record, self.now_us(), &mut removals)?;
             }
             removals
         };
@@ -179,7 +182,8 @@ impl Core {
         // record in the log, without a tombstone.
         let over = removals.iter().find(|removal| removal.cause.is_none());
         let row = over.map_or(writing.next_row, |removal| removal.hit.row);
-        self.keep(&removals);
+        // Dropped behind the lock: it may be the last hold on a great many rows.
+        let _kept = self.keep(&removals)?;
         let committed = self.commit(&removals, record.map(|record| (row, record)), acknowledge);
         let mut state = self.write();
         let commit = match committed {
@@ -204,17 +208,30 @@ impl Core {
     }
 
     /// Keeps the rows that go, for readers that find them in the index until the change is
-    /// published, and for snapshots afterwards.
-    fn keep(&self, removals: &[Removal]) {
+    /// published, and for snapshots afterwards. Few small ones are read. Many or large ones are left
+    /// where they are, in a snapshot of the store, so that a delete reads nothing.
+    fn keep(&self, removals: &[Removal]) -> Result<Option<Snapshot>> {
         if removals.is_empty() {
-            return;
+            return Ok(None);
         }
-        let read = |removal: &Removal| {
-            let row = self.rows.get(codec::row_key(removal.hit.row));
-            (removal.hit.seq, row)
+        let is_small = removals.len() <= READ_ROWS_MAX && {
+            let state = self.read();
+            let len = |removal: &Removal| state.index.value_len(removal.hit.seq);
+            removals.iter().map(len).sum::<usize>() <= READ_BYTES_MAX
         };
-        let kept: Vec<_> = removals.iter().map(read).collect();
-        self.write().kept.extend(kept);
+        if is_small {
+            let read = |removal: &Removal| {
+                let row = self.rows.get(codec::row_key(removal.hit.row));
+                (removal.hit.seq, Kept::Row(row))
+            };
+            let kept: Vec<_> = removals.iter().map(read).collect();
+            self.write().kept.extend(kept);
+            return Ok(None);
+        }
+        let snapshot = self.store.snapshot()?;
+        let kept = |removal: &Removal| (removal.hit.seq, Kept::In(snapshot.clone()));
+        self.write().kept.extend(removals.iter().map(kept));
+        Ok(Some(snapshot))
     }
 
     fn commit(
@@ -299,11 +316,13 @@ fn removals_of(state: &State, seqs: Vec<u64>, cause: Option<Cause>) -> Vec<Remov
     living.map(|hit| Removal { hit, cause }).collect()
 }
 
-/// Refuses a record that its subsystem's quota has no room for, or adds the oldest to what goes.
+/// Makes room for a record under its subsystem's quota: what has expired goes first, in whichever
+/// mode; then the oldest, or the record is refused.
 fn make_room(
     state: &State,
     quota: &Quota,
     record: &Record,
+    now_us: u64,
     removals: &mut Vec<Removal>,
 ) -> Result<()> {
     let count = state.index.count_of(&record.subsystem);
@@ -315,7 +334,22 @@ fn make_room(
     }
     let over = |records: u64, bytes: u64| records > quota.records_max || bytes > quota.bytes_max;
     let alone = over(1, record.payload_bytes());
-    if over(records, bytes) && (alone || quota.rule == QuotaRule::Refuse) {
+    let mut going: std::collections::HashSet<u64> =
+        removals.iter().map(|removal| removal.hit.seq).collect();
+    let expired = state.index.expired_of(&record.subsystem, now_us);
+    let oldest = state.index.oldest_of(&record.subsystem);
+    let oldest = oldest.take_while(|_| quota.rule == QuotaRule::EvictOldest);
+    let expired = expired.map(|seq| (seq, Cause::Expired));
+    let mut next = expired.chain(oldest.map(|seq| (seq, Cause::Evicted)));
+    while !alone && over(records, bytes) {
+        let Some((seq, cause)) = next.find(|(seq, _)| going.insert(*seq)) else {
+            break;
+        };
+        records -= 1;
+        bytes -= state.index.payload_of(seq);
+        removals.extend(removals_of(state, vec![seq], Some(cause)));
+    }
+    if over(records, bytes) {
         return Err(Error::new(
             ErrorKind::QuotaExceeded,
             format!(
@@ -325,17 +359,6 @@ fn make_room(
                 quota.bytes_max
             ),
         ));
-    }
-    let going: std::collections::HashSet<u64> =
-        removals.iter().map(|removal| removal.hit.seq).collect();
-    let mut oldest = state.index.oldest_of(&record.subsystem);
-    while over(records, bytes) {
-        let Some(seq) = oldest.by_ref().find(|seq| !going.contains(seq)) else {
-            return Ok(());
-        };
-        records -= 1;
-        bytes -= state.index.payload_of(seq);
-        removals.extend(removals_of(state, vec![seq], Some(Cause::Evicted)));
     }
     Ok(())
 }

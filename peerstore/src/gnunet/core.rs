@@ -3,13 +3,13 @@
 //!
 //! Locks, in this order: `writing`, held for one change; `state`, held to look at a page or to
 //! publish a change; a subscription's queue. None is held while a caller's code runs, and only
-//! `writing` while the store writes.
+//! `writing` while the store writes. No row is read under `state`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use peercask::{Keyspace, Store, Value};
+use peercask::{Keyspace, Snapshot, Store, Value};
 
 use super::codec;
 use super::error::{Error, ErrorKind, Result};
@@ -23,12 +23,20 @@ use super::sweeper::Sweeper;
 pub(crate) struct State {
     pub(crate) index: Index,
     /// Rows as they were before a change that is under way or that a snapshot does not see.
-    pub(crate) kept: HashMap<u64, peercask::Result<Option<Value>>>,
+    pub(crate) kept: HashMap<u64, Kept>,
     /// Snapshots in use, by seq.
     pub(crate) snapshots: BTreeMap<u64, u64>,
     pub(crate) feed: Feed,
     /// Everything up to it is published.
     pub(crate) last_seq: u64,
+}
+
+/// A row as it was before it went.
+#[derive(Clone)]
+pub(crate) enum Kept {
+    Row(peercask::Result<Option<Value>>),
+    /// One of many, or a large one: read when somebody asks for it.
+    In(Snapshot),
 }
 
 /// What the one who writes knows.
@@ -129,37 +137,57 @@ impl Core {
         }
     }
 
-    /// The record of a hit, in the state that the hit was found in: the caller holds the lock.
-    pub(crate) fn load(&self, state: &State, hit: &Hit) -> Result<Record> {
-        let kept = match state.kept.is_empty() {
-            true => None,
-            false => state.kept.get(&hit.seq).cloned(),
-        };
-        let row = match kept {
-            Some(row) => row?,
-            None => self.rows.get(codec::row_key(hit.row))?,
-        };
-        let row = row.ok_or_else(|| {
-            let what = format!(
-                "row {} is not in the store, and the index names it",
-                hit.row
-            );
-            Error::new(ErrorKind::Corrupted, what)
-        })?;
-        let head = codec::decode(&row)?;
-        if head.peer != hit.peer || *head.key != *hit.key || *head.subsystem != *hit.subsystem {
-            let what = format!("row {} holds another record than the index says", hit.row);
-            return Err(Error::new(ErrorKind::Corrupted, what));
+    /// The records of hits, one for each. The caller holds the snapshot that they were found in, and
+    /// no lock; none is held while rows are read.
+    pub(crate) fn load_all(&self, hits: &[Hit]) -> Vec<Result<Record>> {
+        let row_of = |hit: &Hit| self.rows.get(codec::row_key(hit.row));
+        let mut rows: Vec<_> = hits.iter().map(row_of).collect();
+        // A row that was gone or written over when it was read was kept before that, and stays
+        // kept as long as the caller's snapshot: so this look behind the reading finds it.
+        let mut kept = Vec::new();
+        {
+            let state = self.read();
+            if !state.kept.is_empty() {
+                let of = |hit: &Hit| state.kept.get(&hit.seq).cloned();
+                kept = hits.iter().map(of).collect();
+            }
         }
-        let value_at = head.value_at;
-        Ok(Record {
-            subsystem: hit.subsystem.clone(),
-            peer: hit.peer,
-            key: hit.key.clone(),
-            value: codec::value_of(row, value_at),
-            expiry_us: hit.expiry_us,
-        })
+        for ((row, hit), kept) in rows.iter_mut().zip(hits).zip(kept) {
+            match kept {
+                None => {}
+                Some(Kept::Row(as_it_was)) => *row = as_it_was,
+                Some(Kept::In(snapshot)) => {
+                    *row = snapshot.get(&self.rows, codec::row_key(hit.row));
+                }
+            }
+        }
+        let read = |(row, hit)| record_of(row, hit);
+        rows.into_iter().zip(hits).map(read).collect()
     }
+}
+
+/// The record of a hit, from its row.
+fn record_of(row: peercask::Result<Option<Value>>, hit: &Hit) -> Result<Record> {
+    let row = row?.ok_or_else(|| {
+        let what = format!(
+            "row {} is not in the store, and the index names it",
+            hit.row
+        );
+        Error::new(ErrorKind::Corrupted, what)
+    })?;
+    let head = codec::decode(&row)?;
+    if head.peer != hit.peer || *head.key != *hit.key || *head.subsystem != *hit.subsystem {
+        let what = format!("row {} holds another record than the index says", hit.row);
+        return Err(Error::new(ErrorKind::Corrupted, what));
+    }
+    let value_at = head.value_at;
+    Ok(Record {
+        subsystem: hit.subsystem.clone(),
+        peer: hit.peer,
+        key: hit.key.clone(),
+        value: codec::value_of(row, value_at),
+        expiry_us: hit.expiry_us,
+    })
 }
 
 impl State {
@@ -169,7 +197,8 @@ impl State {
         self.last_seq
     }
 
-    pub(crate) fn release_snapshot(&mut self, seq: u64) {
+    /// What was kept for it and for no other, to be dropped without the lock.
+    pub(crate) fn release_snapshot(&mut self, seq: u64) -> Vec<Kept> {
         if let Some(holders) = self.snapshots.get_mut(&seq) {
             *holders -= 1;
             if *holders == 0 {
@@ -178,9 +207,10 @@ impl State {
         }
         let oldest = self.snapshots.keys().next().copied();
         let kept = &mut self.kept;
-        self.index.bury(oldest, |seq| {
-            kept.remove(&seq);
-        });
+        let mut gone = Vec::new();
+        self.index
+            .bury(oldest, |seq| gone.extend(kept.remove(&seq)));
+        gone
     }
 }
 

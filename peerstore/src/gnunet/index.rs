@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use super::expiries::Expiries;
 use super::numbers::Numbers;
 use super::options::Order;
 use super::record::{FOREVER, Filter, PeerIdentity};
@@ -56,6 +57,13 @@ pub(crate) struct Cursor {
     of_key: Option<(PeerIdentity, u64)>,
 }
 
+/// Where a page ends: at so many records, or behind the one whose value makes it so many bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PageMax {
+    pub(crate) records: usize,
+    pub(crate) value_bytes: usize,
+}
+
 /// Records and bytes of a subsystem.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Count {
@@ -87,7 +95,7 @@ pub(crate) struct Index {
     seqs_of_peer: BTreeSet<(u32, u32, u64)>,
     seqs_of_key: BTreeSet<(u32, u64)>,
     /// Living records that expire.
-    expiries: BTreeSet<(u64, u64)>,
+    expiries: Expiries,
     /// Dead records that a snapshot may need, by the seq at which they died.
     dead: BTreeMap<u64, Vec<u64>>,
 }
@@ -105,7 +113,7 @@ impl Index {
             seqs: BTreeSet::new(),
             seqs_of_peer: BTreeSet::new(),
             seqs_of_key: BTreeSet::new(),
-            expiries: BTreeSet::new(),
+            expiries: Expiries::default(),
             dead: BTreeMap::new(),
         }
     }
@@ -143,10 +151,9 @@ impl Index {
             .map(|(seq, slot)| (slot.subsystem, slot.peer, *seq))
             .collect();
         index.seqs_of_key = all.clone().map(|(seq, slot)| (slot.key, *seq)).collect();
-        index.expiries = all
-            .filter(|(_, slot)| slot.expiry_us != FOREVER)
-            .map(|(seq, slot)| (slot.expiry_us, *seq))
-            .collect();
+        for (seq, slot) in all.filter(|(_, slot)| slot.expiry_us != FOREVER) {
+            index.expiries.insert(slot.subsystem, slot.expiry_us, *seq);
+        }
         index
     }
 
@@ -166,7 +173,7 @@ impl Index {
             .insert((slot.subsystem, slot.peer, hit.seq));
         self.seqs_of_key.insert((slot.key, hit.seq));
         if hit.expiry_us != FOREVER {
-            self.expiries.insert((hit.expiry_us, hit.seq));
+            self.expiries.insert(slot.subsystem, hit.expiry_us, hit.seq);
         }
     }
 
@@ -209,7 +216,9 @@ impl Index {
                 self.counts.remove(&slot.subsystem);
             }
         }
-        self.expiries.remove(&(slot.expiry_us, seq));
+        if slot.expiry_us != FOREVER {
+            self.expiries.remove(slot.subsystem, slot.expiry_us, seq);
+        }
         if keep {
             self.dead.entry(died_at).or_default().push(seq);
         } else {
@@ -270,6 +279,14 @@ impl Index {
         count.copied().unwrap_or_default()
     }
 
+    /// The length of a record's value.
+    pub(crate) fn value_len(&self, seq: u64) -> usize {
+        let slot = self.slots.get(&seq);
+        slot.map_or(0, |slot| {
+            usize::try_from(slot.value_len).unwrap_or(usize::MAX)
+        })
+    }
+
     /// What a record counts against its subsystem.
     pub(crate) fn payload_of(&self, seq: u64) -> u64 {
         self.slots
@@ -289,10 +306,16 @@ impl Index {
         self.dead.values().map(Vec::len).sum()
     }
 
-    /// The next living records that expire before `now_us`, soonest first.
+    /// The next living records that expire before `now_us`.
     pub(crate) fn expired(&self, now_us: u64, max: usize) -> Vec<u64> {
-        let before = self.expiries.range(..(now_us, 0));
-        before.take(max).map(|(_, seq)| *seq).collect()
+        self.expiries.before(now_us).take(max).collect()
+    }
+
+    /// The living records of a subsystem that expire before `now_us`, soonest first.
+    pub(crate) fn expired_of(&self, subsystem: &Name, now_us: u64) -> impl Iterator<Item = u64> {
+        let number = self.subsystems.find(subsystem);
+        let of = move |number| self.expiries.of_before(number, now_us);
+        number.into_iter().flat_map(of)
     }
 
     /// The oldest living records of a subsystem.
@@ -343,15 +366,15 @@ impl Index {
         seqs
     }
 
-    /// The next records of a walk, at most `max`; an end before it looks at `scan_max` records,
-    /// so that a page never holds a lock for long. True if there may be more.
+    /// The next records of a walk, up to `max`; it ends before it has looked at more than
+    /// `SCAN_MAX`, so that a page never holds a lock for long. True if there may be more.
     pub(crate) fn page(
         &self,
         filter: &Filter,
         order: Order,
         view: View,
         cursor: &mut Cursor,
-        max: usize,
+        max: PageMax,
         found: &mut Vec<Hit>,
     ) -> bool {
         let Some(seqs) = self.seqs(filter, order, cursor) else {
@@ -360,14 +383,17 @@ impl Index {
         const SCAN_MAX: usize = 2_048;
         let mut last = None;
         let mut more = false;
+        let mut bytes = 0;
         for (scanned, seq) in seqs.enumerate() {
-            if found.len() == max || scanned == SCAN_MAX {
+            let full = found.len() == max.records || bytes >= max.value_bytes;
+            if full || scanned == SCAN_MAX {
                 more = true;
                 break;
             }
             last = Some(seq);
             let slot = &self.slots[&seq];
             if is_seen(seq, slot, view) {
+                bytes += usize::try_from(slot.value_len).unwrap_or(usize::MAX);
                 found.push(self.hit(seq, slot));
             }
         }
@@ -537,6 +563,10 @@ mod tests {
     }
 
     fn walk(index: &Index, filter: &Filter, order: Order, view: View, max: usize) -> Vec<u64> {
+        let max = PageMax {
+            records: max,
+            value_bytes: usize::MAX,
+        };
         let mut cursor = Cursor::default();
         let mut seqs = Vec::new();
         loop {
@@ -623,7 +653,10 @@ mod tests {
                 }
             }
             assert_eq!(at_once.counts(), one_by_one.counts());
-            assert_eq!(at_once.expired(45, 1_000), one_by_one.expired(45, 1_000));
+            let mut expired = [&at_once, &one_by_one].map(|index| index.expired(45, 1_000));
+            // Which subsystem comes first is nobody's business.
+            expired.iter_mut().for_each(|seqs| seqs.sort_unstable());
+            assert_eq!(expired[0], expired[1]);
             for seq in (1..300).filter(|seq| seq % 3 == 0) {
                 at_once.remove(seq, 1_001, false);
                 one_by_one.remove(seq, 1_001, false);

@@ -57,6 +57,11 @@ impl LocalLink {
         self.ready.pop_front()
     }
 
+    /// The next answer that is there without waiting for anything.
+    pub(crate) fn take_settled(&mut self) -> Option<(u64, Reply)> {
+        self.ready.pop_front()
+    }
+
     fn carry_out(&mut self, number: u64, request: Request) -> Result<Option<Reply>> {
         let core = &self.peerstore.handle.core;
         match request {
@@ -79,7 +84,9 @@ impl LocalLink {
                 let iteration = self.peerstore.iterate(query)?;
                 self.streams
                     .insert(number, Stream::Iteration { iteration, credit });
-                self.iterations.push_back(number);
+                if credit > 0 {
+                    self.iterations.push_back(number);
+                }
             }
             Request::Monitor { spec, credit } => {
                 core.check_open()?;
@@ -165,6 +172,8 @@ impl LocalLink {
         let Some(Stream::Iteration { iteration, credit }) = self.streams.get_mut(&number) else {
             return None;
         };
+        // Whoever waits for credit holds nothing that was read in advance.
+        iteration.read_ahead(*credit);
         let reply = match iteration.next() {
             Some(Ok(stored)) => {
                 *credit = credit.saturating_sub(1);

@@ -62,7 +62,7 @@
 //! | 10 a failing disk is an error, never a false "done" | `disk::on_a_full_disk_stores_fail_truly_deletes_go_on_and_stores_resume`, `records::a_refused_store_is_told_as_refused` * |
 //! | 11, 12 four ways to ask, one end | `iterate::the_four_ways_to_ask_find_exactly_what_matches_and_then_one_end` * |
 //! | 13 two orders, stable | `iterate::both_orders_are_stable_across_reopen_and_merge` *, `iterate::the_compatible_mode_goes_by_peer_and_the_native_one_by_insertion` * |
-//! | 14 snapshot, re-entry | `iterate::a_walk_sees_its_snapshot` *, `iterate::callbacks_may_store_replace_and_walk_again` *, `iterate::a_direct_walk_may_store_while_it_holds_a_record` |
+//! | 14 snapshot, re-entry | `iterate::a_walk_sees_its_snapshot` *, `iterate::callbacks_may_store_replace_and_walk_again` *, `iterate::a_direct_walk_may_store_while_it_holds_a_record`, `iterate::walks_beside_large_deletes_find_every_record_as_it_was` |
 //! | 15 cancel a walk at any moment | `iterate::cancelling_silences_a_walk_and_nothing_else` * |
 //! | 16 two walks on a handle, and after stores | `iterate::two_walks_on_one_connection_both_complete` *, `iterate::a_walk_after_stores_on_one_connection_sees_them_all` * |
 //! | 17 what a sweep takes | `expiry::a_sweep_removes_what_expires_before_and_keeps_what_expires_then` * |
@@ -74,11 +74,11 @@
 //! | 23 cancel a watch in its callback | `watch::no_event_comes_after_cancel_also_inside_the_callback` * |
 //! | 24 events in the order of commit | `watch::events_come_in_the_order_of_commit_behind_the_continuations` *, `watch::store_and_event_take_turns` * |
 //! | 25 monitor: wildcards, first pass, seam, paging, slow | `monitors::wildcards_choose_by_peer_by_key_or_everything` *, `monitors::what_is_there_comes_first_then_one_sync_then_what_is_new` *, `monitors::a_store_at_the_seam_is_told_exactly_once` *, `monitors::the_initial_pass_goes_no_further_than_its_credit` *, `monitors::a_slow_monitor_never_makes_a_store_wait` * |
-//! | 26 paging, more than 65,536 requests | `iterate::paging_delivers_no_more_than_was_asked_for` *, `iterate::a_connection_takes_more_than_65536_requests` * |
+//! | 26 paging, more than 65,536 requests | `iterate::paging_delivers_no_more_than_was_asked_for` *, `iterate::without_credit_nothing_is_delivered` *, `iterate::a_connection_takes_more_than_65536_requests` * |
 //! | 27 disconnect with and without pending stores, drop | `handles::disconnecting_with_sync_runs_what_is_pending` *, `handles::disconnecting_without_sync_and_dropping_drop_what_is_pending` *, `handles::a_callback_may_disconnect_its_own_connection` * |
 //! | 28 reopen, also after kill -9 | `crash::after_kill_9_of_a_writer_everything_acknowledged_is_there_in_its_order`, `iterate::both_orders_are_stable_across_reopen_and_merge` * |
 //! | 29 the newer of two HELLOs | `records::of_two_hellos_the_one_that_lives_longer_stays` * |
-//! | 42 delete, forget, count, quota | `quota::deletes_take_any_combination_and_forgetting_goes_everywhere` *, `quota::counts_and_bytes_follow_every_change` *, `quota::a_quota_refuses_or_evicts_the_oldest` *, `quota::a_quota_holds_over_a_reopen` |
+//! | 42 delete, forget, count, quota | `quota::deletes_take_any_combination_and_forgetting_goes_everywhere` *, `quota::counts_and_bytes_follow_every_change` *, `quota::a_quota_refuses_or_evicts_the_oldest` *, `quota::a_quota_holds_over_a_reopen`, `quota::what_has_expired_goes_first_when_a_quota_is_full`, `quota::a_large_delete_reads_nothing_of_what_goes` |
 //! | 43 removals, coming back without a gap | `monitors::removals_are_told_with_their_cause_to_those_who_ask` *, `monitors::a_monitor_that_comes_back_misses_nothing` *, `monitors::a_monitor_that_was_away_too_long_is_told_and_gets_the_records` *, `service::a_client_heals_after_a_restart_without_gap_or_double`, `service::a_store_without_an_answer_is_not_repeated_and_its_caller_is_told`, `service::a_newest_and_a_sweep_without_an_answer_are_not_repeated_either` |
 //! | 44 both of upstream's schemas, in and out | `sqlite::both_of_upstreams_schemas_are_read_in_the_order_of_insertion`, `sqlite::a_database_goes_through_a_peerstore_into_the_other_schema` (feature `sqlite`) |
 //! | 46 the command, in `tests/it/cli/peerstore.rs` of the workspace; `peercask verify` checks any store | `cli::records_are_stored_listed_counted_and_removed_through_a_service_and_in_a_directory`, `cli::a_watch_in_one_terminal_hears_of_a_store_in_another`, `cli::a_monitor_tells_what_is_there_what_is_new_and_what_goes`, `cli::what_export_writes_import_reads_back`, `cli::what_is_not_there_or_not_right_is_said_with_its_exit_code` |
@@ -86,7 +86,7 @@
 //! | engine: sequence numbers are never reused | `iterate::a_sequence_number_is_never_reused_also_not_by_replace_or_after_reopen` * |
 //! | engine: resume behind any sequence number | `iterate::a_walk_is_taken_up_behind_any_sequence_number` * |
 //! | everything at once, against a plain list | `random::random_operations_match_a_plain_list` * |
-//! | a second process, strangers, dying clients | `disk::a_second_opener_of_a_store_is_told_that_it_is_taken`, `service::frames_of_any_bytes_end_their_own_connection_and_no_other`, `service::a_client_that_dies_in_the_middle_of_anything_leaves_nothing_behind`, `service::a_client_that_does_not_read_holds_up_nobody`, `service::a_service_that_does_not_greet_holds_up_nobody`, `crash::after_kill_9_of_a_client_or_of_the_service_everything_acknowledged_is_there` |
+//! | a second process, strangers, dying clients | `disk::a_second_opener_of_a_store_is_told_that_it_is_taken`, `service::frames_of_any_bytes_end_their_own_connection_and_no_other`, `service::a_client_that_dies_in_the_middle_of_anything_leaves_nothing_behind`, `service::a_client_that_does_not_read_holds_up_nobody`, `service::a_service_that_does_not_greet_holds_up_nobody`, `service::a_client_that_greets_byte_by_byte_has_the_time_of_one_greeting`, `crash::after_kill_9_of_a_client_or_of_the_service_everything_acknowledged_is_there` |
 
 mod answers;
 mod change;
@@ -96,6 +96,7 @@ mod connection;
 mod core;
 mod error;
 mod event;
+mod expiries;
 mod feed;
 mod frame_stream;
 mod greeting;

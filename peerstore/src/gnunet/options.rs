@@ -103,7 +103,8 @@ impl From<Filter> for Query {
     }
 }
 
-/// What the store does with a record that would take its subsystem over its quota.
+/// What the store does with a record that would take its subsystem over its quota, even when what
+/// of the subsystem has expired goes first, as it does then.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum QuotaRule {
     /// It is refused, with [`ErrorKind::QuotaExceeded`](super::ErrorKind::QuotaExceeded).

@@ -59,22 +59,25 @@ impl ServiceOptions {
         self
     }
 
-    /// The most iterations and watches of one client at once. Default: 4,096.
+    /// The most iterations and watches of one client at once. Default: 4,096. A watch that goes
+    /// through what was there before holds up to 64 KiB of records, an iteration that waits for
+    /// credit none.
     #[must_use]
     pub fn streams_max(mut self, streams: usize) -> ServiceOptions {
         self.streams_max = streams;
         self
     }
 
-    /// The most bytes that wait for one slow client, and a record more. Default: 1 MiB. Beyond,
-    /// it gets and is read no further; nobody else waits for it.
+    /// The most bytes that wait for one slow client, and one answer more. Default: 1 MiB. Beyond,
+    /// it gets and is read no further, and nothing more is carried out for it; nobody else waits
+    /// for it.
     #[must_use]
     pub fn backlog_max(mut self, bytes: usize) -> ServiceOptions {
         self.backlog_max = bytes;
         self
     }
 
-    /// How long a client may take to greet. Default: 5 s.
+    /// How long a client may take to greet, all in all. Default: 5 s.
     #[must_use]
     pub fn greeting_timeout(mut self, timeout: Duration) -> ServiceOptions {
         self.greeting_timeout = timeout;
@@ -157,21 +160,14 @@ impl Service {
         options: ServiceOptions,
     ) -> Result<Service> {
         options.check()?;
-        let core = &peerstore.handle.core;
-        core.check_open()?;
+        peerstore.handle.core.check_open()?;
         let socket = socket.as_ref().to_path_buf();
         let lock = lock_of(&socket)?;
         let listener = bind(&socket, options.socket_mode)?;
         let failed = |error| Error::io(format_args!("serve at {}", socket.display()), &error);
         let about = fs::symlink_metadata(&socket).map_err(failed)?;
         let (bell, far) = UnixStream::pair().map_err(failed)?;
-        let shared = Arc::new(Shared {
-            peerstore: peerstore.clone(),
-            frame_len_max: core.options.value_len_max + 2 * NAME_LEN_MAX + 256,
-            options,
-            stopping: AtomicBool::new(false),
-            clients: Mutex::new(HashMap::new()),
-        });
+        let shared = Arc::new(Shared::new(peerstore, options));
         let for_thread = shared.clone();
         let accepting = std::thread::Builder::new()
             .name("peercask-accept".into())
@@ -253,6 +249,17 @@ impl fmt::Debug for Service {
 }
 
 impl Shared {
+    pub(crate) fn new(peerstore: &Peerstore, options: ServiceOptions) -> Shared {
+        let value_len_max = peerstore.handle.core.options.value_len_max;
+        Shared {
+            peerstore: peerstore.clone(),
+            frame_len_max: value_len_max + 2 * NAME_LEN_MAX + 256,
+            options,
+            stopping: AtomicBool::new(false),
+            clients: Mutex::new(HashMap::new()),
+        }
+    }
+
     // A map of handles is whole between any two of its calls.
     fn clients(&self) -> MutexGuard<'_, HashMap<u64, Client>> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)

@@ -17,6 +17,8 @@ use super::wire;
 
 /// How long a client that ends may take for its last answers.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// Magic and version.
+const GREETING_LEN: usize = 10;
 
 /// Says no, and why.
 pub(crate) fn refuse(mut stream: UnixStream, error: &Error) -> io::Result<()> {
@@ -28,13 +30,9 @@ pub(crate) fn refuse(mut stream: UnixStream, error: &Error) -> io::Result<()> {
 pub(crate) fn serve(shared: &Shared, mut stream: UnixStream) -> Result<()> {
     let failed = |error: io::Error| Error::io("serve a client", &error);
     stream
-        .set_read_timeout(Some(shared.options.greeting_timeout))
-        .map_err(failed)?;
-    stream
         .set_write_timeout(Some(shared.options.greeting_timeout))
         .map_err(failed)?;
-    let mut hello = [0; 10];
-    stream.read_exact(&mut hello).map_err(failed)?;
+    let hello = read_greeting(&mut stream, shared.options.greeting_timeout).map_err(failed)?;
     if hello[..8] != wire::MAGIC {
         return Err(Error::protocol("a client does not greet as one of ours"));
     }
@@ -61,6 +59,27 @@ pub(crate) fn serve(shared: &Shared, mut stream: UnixStream) -> Result<()> {
     let result = client.run(&rung);
     client.farewell();
     result
+}
+
+/// What a client says first, all of it within `timeout`: byte by byte takes no longer.
+fn read_greeting(stream: &mut UnixStream, timeout: Duration) -> io::Result<[u8; GREETING_LEN]> {
+    let started = Instant::now();
+    let mut hello = [0; GREETING_LEN];
+    let mut len = 0;
+    while len < GREETING_LEN {
+        let left = timeout.saturating_sub(started.elapsed());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(&mut hello[len..]) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(more) => len += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(hello)
 }
 
 fn greeting(version: u16, frame_len_max: u32, error: u8, message: &str) -> Vec<u8> {
@@ -100,7 +119,8 @@ impl ServedClient<'_> {
     }
 
     /// Carries out the requests that have come; true if some wait for the client to take its
-    /// answers.
+    /// answers. An answer is put down as soon as it is there, so that a thousand small requests
+    /// cannot make a thousand large answers at once.
     fn take_requests(&mut self) -> Result<bool> {
         while self.frames.backlog() < self.shared.options.backlog_max {
             let Some(frame) = self
@@ -120,6 +140,9 @@ impl ServedClient<'_> {
                 continue;
             }
             self.link.submit(number, request)?;
+            while let Some((number, reply)) = self.link.take_settled() {
+                wire::encode_reply(number, &reply, self.frames.outgoing());
+            }
         }
         Ok(true)
     }
@@ -164,4 +187,69 @@ fn ended(error: &io::Error) -> Error {
         ErrorKind::ConnectionLost,
         format!("the client is gone: {error}"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gnunet::{
+        Acknowledge, Options, PeerIdentity, Peerstore, Record, ServiceOptions, StoreOption,
+    };
+
+    /// A client sends a thousand requests whose answers are large, and reads none of them.
+    #[test]
+    fn small_requests_with_large_answers_wait_for_the_client_to_read() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let options = Options::native().background(false);
+        let peers = Peerstore::open(dir.path(), options).expect("opened");
+        for at in 0..200 {
+            let subsystem = format!("a subsystem with a long name {at}");
+            let record = Record::new(subsystem, PeerIdentity([1; 32]), "k", "v");
+            peers
+                .store_with(&record, StoreOption::Replace, Acknowledge::Accepted)
+                .expect("stored");
+        }
+        let backlog_max = 100_000;
+        let options = ServiceOptions::default().backlog_max(backlog_max);
+        let shared = Shared::new(&peers, options);
+        let (near, mut far) = UnixStream::pair().expect("a pair");
+        let (waker, rung) = Waker::with_pipe().expect("a pipe");
+        let mut client = ServedClient {
+            shared: &shared,
+            link: LocalLink::new(&shared.peerstore, waker),
+            frames: FrameStream::new(near, shared.frame_len_max).expect("frames"),
+        };
+        let mut requests = Vec::new();
+        for number in 1..=1_000 {
+            wire::encode_request(number, &Request::Stats, &mut requests);
+        }
+        let writer = std::thread::spawn(move || {
+            // Cut off in the end, if they do not fit into the socket.
+            let _ = far.write_all(&requests);
+            far
+        });
+        let mut answer = Vec::new();
+        let stats = Reply::Stats(peers.stats().expect("stats"));
+        wire::encode_reply(1, &stats, &mut answer);
+        let mut waits = false;
+        while !waits {
+            client
+                .frames
+                .wait(true, Some(&rung), Some(FAREWELL))
+                .expect("it comes");
+            client.frames.fill().expect("read");
+            waits = client.take_requests().expect("good frames");
+            assert!(
+                client.frames.backlog() < backlog_max + answer.len(),
+                "{} bytes wait",
+                client.frames.backlog()
+            );
+            assert!(
+                client.link.take_ready().is_none(),
+                "nothing waits elsewhere"
+            );
+        }
+        drop(client);
+        drop(writer.join().expect("no panic"));
+    }
 }

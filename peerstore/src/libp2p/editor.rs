@@ -197,7 +197,8 @@ impl<'a> PeerEditor<'a> {
                 0 => StoredKeys::default(),
                 _ => match self.core.keys(&self.peer) {
                     Ok(keys) => keys.unwrap_or_default(),
-                    // Keys that cannot be read are replaced; nothing of them is of use.
+                    // Keys that cannot be read are replaced and, unlike a profile, not kept aside: a
+                    // copy of a private key would outlive the call that forgets it.
                     Err(error) if error.kind() == ErrorKind::Corrupted => StoredKeys::default(),
                     Err(error) => return Err(error),
                 },

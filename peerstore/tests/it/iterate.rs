@@ -319,6 +319,28 @@ both! {
         assert_eq!(connection.iterate(all("s")).expect("lives").count(), 10);
     }
 
+    /// No credit is no record, and no end.
+    fn without_credit_nothing_is_delivered(via) {
+        let place = Place::native(via);
+        let connection = place.connect();
+        put(&connection, &record("s", 1, "k", "0"), Multiple);
+        let notes = Notes::default();
+        let told = notes.clone();
+        let id = connection
+            .iterate_then(all("s"), 0, move |_, found| match found.expect("readable") {
+                Some(stored) => told.add(text(&stored)),
+                None => told.add("end"),
+            })
+            .expect("queued");
+        turn_idle(&connection);
+        assert_eq!(notes.take(), Vec::<String>::new());
+        // Its snapshot is of when it began.
+        put(&connection, &record("s", 1, "k", "1"), Multiple);
+        connection.more(id, 9).expect("asked");
+        turn_until(&connection, || notes.len() == 2);
+        assert_eq!(notes.take(), ["0", "end"]);
+    }
+
     /// Upstream's request numbers end after 65,536.
     fn a_connection_takes_more_than_65536_requests(via) {
         let place = Place::native(via);
@@ -369,4 +391,46 @@ fn a_direct_walk_may_store_while_it_holds_a_record() {
         count += 1;
     }
     assert_eq!(count, 20);
+}
+
+/// Sixty records go in one step, again and again; who walks meanwhile finds those of one round, each as it was.
+#[test]
+fn walks_beside_large_deletes_find_every_record_as_it_was() {
+    let place = Place::native(Via::Process);
+    let peers = place.peerstore();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let walk = || {
+        let walk = peers.iterate(Filter::subsystem("s")).expect("a walk");
+        let found: Vec<String> = walk.map(|found| text(&found.expect("readable"))).collect();
+        assert!(found.len() <= 60);
+        assert!(found.windows(2).all(|pair| pair[0] == pair[1]), "{found:?}");
+        found.len()
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                // Bounded, for a failure of the others must end it too.
+                for _ in 0..20_000 {
+                    walk();
+                    if done.load(std::sync::atomic::Ordering::Relaxed) {
+                        return;
+                    }
+                }
+            });
+        }
+        for round in 0..60 {
+            for _ in 0..60 {
+                let stored = record("s", 1, "k", &round.to_string());
+                peers
+                    .store_with(&stored, Multiple, Acknowledge::Accepted)
+                    .expect("stored");
+            }
+            assert_eq!(walk(), 60);
+            assert_eq!(peers.remove(&Filter::subsystem("s")).expect("removed"), 60);
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    let stats = peers.stats().expect("stats");
+    assert_eq!((stats.records, stats.kept_for_iterations), (0, 0));
+    assert_eq!(peers.engine().stats().snapshots, 0);
 }

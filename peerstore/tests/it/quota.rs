@@ -1,11 +1,16 @@
 //! The answer to records that never expire: deletes in every combination, forgetting a peer,
 //! counts, and quotas.
 
+use std::time::Duration;
+
 use peercask_peerstore::gnunet::{
-    Cause, ErrorKind, Event, From, MonitorSpec, Options, Quota, QuotaRule, SubsystemStats,
+    Acknowledge, Cause, ErrorKind, Event, From, MonitorSpec, Options, Quota, QuotaRule,
+    SubsystemStats,
 };
 
-use crate::support::{Multiple, Place, Replace, Via, all, both, event, peer, put, record, values};
+use crate::support::{
+    Multiple, NOW_US, Place, Replace, Via, all, both, event, peer, put, record, values,
+};
 
 both! {
     fn deletes_take_any_combination_and_forgetting_goes_everywhere(via) {
@@ -86,14 +91,14 @@ both! {
         assert_eq!(values(&connection, all("r")), ["3".to_owned(), "x".repeat(30)]);
         // What would not fit alone is refused whatever the rule.
         let alone = record("r", 1, "k", &"x".repeat(200));
-        let refused = connection.store(&alone, Multiple, peercask_peerstore::gnunet::Acknowledge::Kernel);
+        let refused = connection.store(&alone, Multiple, Acknowledge::Kernel);
         assert_eq!(refused.expect_err("too much").kind(), ErrorKind::QuotaExceeded);
 
         for at in 0..3 {
             put(&connection, &record("strict", 1, "k", &at.to_string()), Multiple);
         }
         let fourth = record("strict", 2, "k", "3");
-        let refused = connection.store(&fourth, Multiple, peercask_peerstore::gnunet::Acknowledge::Kernel);
+        let refused = connection.store(&fourth, Multiple, Acknowledge::Kernel);
         let error = refused.expect_err("over the quota");
         assert_eq!(error.kind(), ErrorKind::QuotaExceeded);
         assert!(error.to_string().contains("strict"), "{error}");
@@ -101,6 +106,83 @@ both! {
         put(&connection, &record("strict", 1, "k", "new"), Replace);
         assert_eq!(values(&connection, all("strict")), ["new"]);
     }
+}
+
+/// Nobody sees them any more, and a sweep is minutes away.
+#[test]
+fn what_has_expired_goes_first_when_a_quota_is_full() {
+    let quota = |rule| Quota {
+        records_max: 3,
+        bytes_max: u64::MAX,
+        rule,
+    };
+    let options = Options::native()
+        .quota("refuses", quota(QuotaRule::Refuse))
+        .quota("evicts", quota(QuotaRule::EvictOldest));
+    let place = Place::new(Via::Process, options);
+    let connection = place.connect();
+    let soon = |name: &str, value: &str| record(name, 1, "k", value).expires_at_us(NOW_US + 5_000);
+    for name in ["refuses", "evicts"] {
+        put(&connection, &record(name, 1, "k", "old"), Multiple);
+        put(&connection, &soon(name, "a"), Multiple);
+        put(&connection, &soon(name, "b"), Multiple);
+    }
+    // Of another subsystem, and nothing of ours depends on it.
+    put(&connection, &soon("other", "c"), Multiple);
+    let mut watch = connection
+        .watch(MonitorSpec::new(all("refuses")).removals(true))
+        .expect("a watch");
+    assert!(matches!(event(&mut watch), Event::Synced { .. }));
+    place.clock.advance(Duration::from_secs(1));
+    for name in ["refuses", "evicts"] {
+        put(&connection, &record(name, 1, "k", "new"), Multiple);
+        assert_eq!(values(&connection, all(name)), ["old", "new"]);
+        put(&connection, &record(name, 1, "k", "newer"), Multiple);
+        assert_eq!(values(&connection, all(name)), ["old", "new", "newer"]);
+    }
+    let told: Vec<Event> = (0..4).map(|_| event(&mut watch)).collect();
+    let expired = |event: &&Event| {
+        let cause = Cause::Expired;
+        matches!(event, Event::Removed { cause: told, .. } if *told == cause)
+    };
+    assert_eq!(told.iter().filter(expired).count(), 2, "{told:?}");
+    let full = connection.store(
+        &record("refuses", 1, "k", "x"),
+        Multiple,
+        Acknowledge::Kernel,
+    );
+    assert_eq!(
+        full.expect_err("all of it lives").kind(),
+        ErrorKind::QuotaExceeded
+    );
+    assert_eq!(
+        connection.stats().expect("stats").records,
+        7,
+        "the other's stays"
+    );
+}
+
+/// Two thousand rows go in one step, and the step has no use for what they hold.
+#[test]
+fn a_large_delete_reads_nothing_of_what_goes() {
+    let place = Place::native(Via::Process);
+    let peers = place.peerstore();
+    for at in 0..2_000_u32 {
+        peers
+            .store(&record("s", 1, &at.to_string(), "v"), Multiple)
+            .expect("stored");
+    }
+    let large = record("t", 1, "k", &"x".repeat(1 << 20));
+    peers.store(&large, Replace).expect("stored");
+    let walk = peers.iterate(all("s")).expect("a walk");
+    let gets = || peers.engine().stats().gets;
+    let before = gets();
+    assert_eq!(peers.remove(&all("s")).expect("removed"), 2_000);
+    peers.store(&large, Replace).expect("stored");
+    assert_eq!(gets(), before, "nothing was read");
+    assert_eq!(walk.filter(Result::is_ok).count(), 2_000);
+    assert_eq!(peers.iterate(all("s")).expect("a walk").count(), 0);
+    assert_eq!(peers.engine().stats().snapshots, 0, "nothing is held");
 }
 
 #[test]

@@ -190,6 +190,27 @@ fn a_service_that_does_not_greet_holds_up_nobody() {
     drop(service.join().expect("no panic"));
 }
 
+/// A byte now and then is no reason to wait for the next.
+#[test]
+fn a_client_that_greets_byte_by_byte_has_the_time_of_one_greeting() {
+    let place = Place::native(Via::Process);
+    let time = Duration::from_millis(120);
+    let _service = service_of(&place, ServiceOptions::default().greeting_timeout(time));
+    let mut slow = UnixStream::connect(place.socket()).expect("connected");
+    slow.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    for byte in MAGIC.iter().chain(&1_u16.to_le_bytes()) {
+        // Each within the time, all of them not.
+        std::thread::sleep(time / 4);
+        if slow.write_all(&[*byte]).is_err() {
+            break;
+        }
+    }
+    let mut answer = Vec::new();
+    let _ = slow.read_to_end(&mut answer);
+    assert!(answer.is_empty(), "it was given up");
+    still_serves(&place);
+}
+
 #[test]
 fn frames_of_any_bytes_end_their_own_connection_and_no_other() {
     let place = Place::native(Via::Service);
