@@ -35,7 +35,7 @@ pub enum Merge {
     Full,
 }
 
-/// Rounds of a full merge after the first; each removes what the one before set free.
+/// Rounds of a full merge after the first, for tombstones that the one before set free.
 const FULL_ROUNDS_MAX: usize = 8;
 
 impl Merger<'_> {
@@ -187,11 +187,16 @@ impl Merger<'_> {
         self.log.writer()?.seal(self.log)?;
         self.log.settle()?;
         let mut waiting = pick::all(self.log);
+        // What dies from here on is not this call's to remove: under steady writes there is always
+        // more of it, and each round would copy the whole store again.
+        let last = waiting.iter().map(|segment| segment.header.id).max();
+        let mut left = (usize::MAX, u64::MAX);
         for _ in 0..=FULL_ROUNDS_MAX {
-            if waiting.is_empty() {
+            let now = pick::work(&waiting, last);
+            if waiting.is_empty() || now >= left {
                 break;
             }
-            let before = ids(&waiting);
+            left = now;
             let total_bytes = waiting.iter().map(|segment| segment.file_bytes()).sum();
             let mut done_bytes = 0;
             for group in pick::groups(waiting, self.log.segment_bytes) {
@@ -207,15 +212,8 @@ impl Merger<'_> {
                     total_bytes,
                 });
             }
-            waiting = pick::unclean(self.log);
-            if ids(&waiting) == before {
-                break;
-            }
+            waiting = pick::unfinished(self.log, last);
         }
         Ok(())
     }
-}
-
-fn ids(segments: &[Arc<Segment>]) -> Vec<u64> {
-    segments.iter().map(|segment| segment.header.id.0).collect()
 }

@@ -231,11 +231,24 @@ pub(super) fn all(base: &Base) -> Vec<Arc<Segment>> {
     sorted(base, |_| true)
 }
 
-/// Segments that still hold a dead byte or a tombstone, oldest records first.
-pub(super) fn unclean(base: &Base) -> Vec<Arc<Segment>> {
+/// What a full merge of all segments up to `last` has still to do, oldest records first: those that
+/// are there yet, and outputs with tombstones, which may hide nothing any more.
+pub(super) fn unfinished(base: &Base, last: Option<SegmentId>) -> Vec<Arc<Segment>> {
     sorted(base, |segment| {
-        segment.record_bytes() != segment.live_bytes()
+        let is_output = segment.header.kind == SegmentKind::Merged;
+        is_before(segment, last) || is_output && segment.tombstone_bytes() > 0
     })
+}
+
+/// How much that is: it has to become less with each round, or another would be for nothing.
+pub(super) fn work(segments: &[Arc<Segment>], last: Option<SegmentId>) -> (usize, u64) {
+    let before = segments.iter().filter(|segment| is_before(segment, last));
+    let tombstones = segments.iter().map(|segment| segment.tombstone_bytes());
+    (before.count(), tombstones.sum())
+}
+
+fn is_before(segment: &Segment, last: Option<SegmentId>) -> bool {
+    last.is_some_and(|last| segment.header.id <= last)
 }
 
 fn sorted(base: &Base, wanted: impl Fn(&Segment) -> bool) -> Vec<Arc<Segment>> {

@@ -15,10 +15,19 @@ struct Waits {
     connects_p99_us: u64,
 }
 
+/// What each of the fifty flooders sends in a second; all nodes of the test share one machine's cores.
+fn rate_when_full() -> u64 {
+    let told = std::env::var("PEERCASK_KAD_E2E_RATE").ok();
+    told.map_or(30, |word| word.parse().expect("a number of adds a second"))
+}
+
 /// Runs the node within `within` (nothing: as it is), with `held` provider records, while flooders add 1,500 (300
 /// when small) a second to it.
 fn bystander(dir: Option<&Path>, held: u64, within: &[&str]) -> Waits {
-    let (flooders, rate) = if is_full() { (50, 30) } else { (3, 100) };
+    let (flooders, rate) = match is_full() {
+        true => (50, rate_when_full()),
+        false => (3, 100),
+    };
     let long = Duration::from_secs(3_600);
     let config_of_node = Config {
         keys_max: 20_000_000,

@@ -2,7 +2,8 @@
 //! test with a control that runs the same with `MemoryStore`, or without what is shown, and has to fail.
 //!
 //! `cargo test -p peercask-kad --test e2e` runs them small; with `PEERCASK_KAD_E2E=full` with a
-//! thousand records each, and E4 with ten million and fifty flooders (add `--release` then).
+//! thousand records each, and E4 with ten million and fifty flooders (add `--release` then) of 30 adds a second
+//! each, or of `PEERCASK_KAD_E2E_RATE`: where fewer than some ten cores share all 53 nodes, the control fails too.
 //!
 //! E6 fills a file system that is really full, in a mount namespace, and is skipped where there is none. A
 //! disk that fails (EIO) is the crash lab's: see `it::crash`. E8 and E9 run in `it`: `upstream`,

@@ -193,6 +193,44 @@ fn a_merge_says_what_it_did() {
     );
 }
 
+/// What dies while a full merge runs is left to the next: else steady writes make each round copy
+/// the whole store again.
+#[test]
+fn a_full_merge_beside_writes_copies_each_record_once() {
+    const KEYS: u32 = 2_000;
+    let place = Place::new();
+    let store: Store = place.open();
+    let space = hash(&store, "things");
+    for key in 0..KEYS {
+        space.put(key.to_le_bytes(), [0; 100]).expect("put");
+    }
+    for key in 0..100_u32 {
+        space.delete((key * 20).to_le_bytes()).expect("deleted");
+    }
+    // After each part a record dies in every other: in those that were copied and those to come.
+    let mut turn = 0;
+    let mut overwrite = |_| {
+        turn += 1;
+        for key in (turn % 19 + 1..KEYS).step_by(20) {
+            space.put(key.to_le_bytes(), [1; 100]).expect("put");
+        }
+    };
+    let report = store
+        .merge_with(Merge::Full, &mut overwrite)
+        .expect("merged");
+    let live = u64::from(KEYS) - 100;
+    assert!(turn > 4, "several parts: {turn}");
+    assert!(report.records_copied <= live, "{report:?}");
+    assert!(report.records_dropped >= 200, "{report:?}");
+    let report = store.merge(Merge::Full).expect("merged");
+    assert!(report.records_copied <= live, "{report:?}");
+    let stats = store.stats();
+    assert_eq!(
+        (stats.keys, stats.dead_bytes, stats.tombstone_bytes),
+        (live, 0, 0)
+    );
+}
+
 /// Bytes of live records, tombstones and all records, counted from the files.
 fn recount(place: &Place, store: &Store) -> (u64, u64, u64) {
     let (mut live, mut tombstones, mut all) = (0, 0, 0);
