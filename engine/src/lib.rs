@@ -342,6 +342,7 @@ mod options;
 mod parallel;
 mod parker;
 mod past;
+mod pieces;
 mod prefix;
 mod recovery;
 mod repair;

@@ -11,6 +11,7 @@ use crate::disk::{DiskFile, How, write_all_at};
 use crate::error::{Error, Result};
 use crate::mutant::{self, Mutant};
 use crate::options::IndexKind;
+use crate::pieces::Pieces;
 use crate::segment::catalog;
 use crate::segment::data_file::Segment;
 use crate::segment::format::{NEVER, RECORD_HEADER_LEN_MAX, wide};
@@ -46,7 +47,7 @@ pub(super) struct Output {
     pub(super) summary: Summary,
     pub(super) file_len: u64,
     pub(super) live: Live,
-    pub(super) moves: Vec<Move>,
+    pub(super) moves: Pieces<Move>,
     pub(super) hinted: bool,
 }
 
@@ -54,7 +55,7 @@ pub(super) struct Output {
 pub(super) struct Copied {
     pub(super) outputs: Vec<Output>,
     /// Entries of expired records that were left out or became tombstones.
-    pub(super) removals: Vec<Move>,
+    pub(super) removals: Pieces<Move>,
     pub(super) records: u64,
 }
 
@@ -88,7 +89,7 @@ struct Open {
     summary: Summary,
     hint: HintBuilder,
     live: Live,
-    moves: Vec<Move>,
+    moves: Pieces<Move>,
 }
 
 struct Copier<'a> {
@@ -99,7 +100,7 @@ struct Copier<'a> {
     base_seq: u64,
     open: BTreeMap<u8, Open>,
     full: Vec<Open>,
-    removals: Vec<Move>,
+    removals: Pieces<Move>,
     records: u64,
 }
 
@@ -120,7 +121,7 @@ pub(super) fn copy(
         base_seq: inputs.iter().map(min_seq).min().unwrap_or(0),
         open: BTreeMap::new(),
         full: Vec::new(),
-        removals: Vec::new(),
+        removals: Pieces::default(),
         records: 0,
     };
     let result = copier.all(&decided.decisions).and_then(|go_on| {
@@ -137,19 +138,20 @@ pub(super) fn copy(
 }
 
 impl Copier<'_> {
-    fn all(&mut self, decisions: &[Decision]) -> std::result::Result<bool, Failed> {
+    fn all(&mut self, decisions: &[Vec<Decision>]) -> std::result::Result<bool, Failed> {
         let done = &self.merger.log.counters.merging_done;
-        let (mut input, mut before) = (0, 0);
-        for decision in decisions {
-            while input < decision.input {
-                before += self.input_bytes(input);
-                input += 1;
+        let mut before = 0;
+        for of_input in decisions {
+            for decision in of_input {
+                done.set(before + u64::from(decision.offset));
+                let bytes = self.one(decision)?;
+                if !(self.merger.pace)(bytes) {
+                    return Ok(false);
+                }
             }
-            done.set(before + u64::from(decision.offset));
-            let bytes = self.one(decision)?;
-            if !(self.merger.pace)(bytes) {
-                return Ok(false);
-            }
+            before += of_input
+                .first()
+                .map_or(0, |first| self.input_bytes(first.input));
         }
         Ok(true)
     }
@@ -328,7 +330,7 @@ impl Copier<'_> {
             summary: Summary::empty(),
             hint: HintBuilder::new(),
             live: Live::default(),
-            moves: Vec::new(),
+            moves: Pieces::default(),
         })
     }
 

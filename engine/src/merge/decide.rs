@@ -34,9 +34,10 @@ pub(super) struct Decision {
     pub(super) fate: Fate,
 }
 
-/// The fates of all records of the inputs, in the order in which the files are read.
+/// The fates of all records of the inputs, a list for each input, in the order in which the files
+/// are read.
 pub(super) struct Decided {
-    pub(super) decisions: Vec<Decision>,
+    pub(super) decisions: Vec<Vec<Decision>>,
     pub(super) dropped: u64,
     /// Whether puts are among them: only then can tombstones elsewhere have become needless.
     pub(super) drops_puts: bool,
@@ -59,6 +60,9 @@ pub(super) fn decide(merger: &Merger<'_>, inputs: &[Arc<Segment>], now_ms: u64) 
     for (index, input) in inputs.iter().enumerate() {
         let hint = hints::of(merger.log, input)?;
         let input_index = u32::try_from(index).expect("a merge has few inputs");
+        // As long as it can get, so that it need not be moved to grow; see `pieces`.
+        let rows: usize = hint.sections().iter().map(|s| s.row_count()).sum();
+        let mut decisions = Vec::with_capacity(rows);
         for (section, shape) in hint.sections().iter().enumerate() {
             let Some(space) = merger.spaces.by_id(shape.keyspace()) else {
                 // The keyspace was dropped, and all its records with it.
@@ -78,7 +82,7 @@ pub(super) fn decide(merger: &Merger<'_>, inputs: &[Arc<Segment>], now_ms: u64) 
                 match judge.fate(&row, key)? {
                     Some(fate) => {
                         decided.tombstones_kept += u64::from(row.kind == RecordKind::Tombstone);
-                        decided.decisions.push(Decision {
+                        decisions.push(Decision {
                             input: input_index,
                             offset: row.offset,
                             hash: row.hash,
@@ -92,17 +96,17 @@ pub(super) fn decide(merger: &Merger<'_>, inputs: &[Arc<Segment>], now_ms: u64) 
                 }
             }
         }
+        decisions.sort_unstable_by_key(|decision: &Decision| decision.offset);
+        decisions.shrink_to_fit();
+        decided.decisions.push(decisions);
     }
-    // In the order of the files, old data first: records of like age come to lie together in the
-    // outputs, and will die alike.
-    let age = |decision: &Decision| {
-        let input = inputs.get(decision.input as usize);
+    // Old data first: records of like age come to lie together in the outputs, and will die alike.
+    decided.decisions.sort_by_key(|decisions: &Vec<Decision>| {
+        let first = decisions.first();
+        let input = first.and_then(|first| inputs.get(first.input as usize));
         let sealed = input.and_then(|input| input.sealed());
         sealed.map_or(0, |sealed| sealed.summary.max_seq)
-    };
-    let mut decisions = std::mem::take(&mut decided.decisions);
-    decisions.sort_by_cached_key(|d| (age(d), d.input, d.offset));
-    decided.decisions = decisions;
+    });
     Ok(decided)
 }
 

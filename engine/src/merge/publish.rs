@@ -10,6 +10,7 @@ use crate::disk::How;
 use crate::error::{Error, Result};
 use crate::mutant::{self, Mutant};
 use crate::past::Version;
+use crate::pieces::Pieces;
 use crate::report::MergeReport;
 use crate::segment::data_file::{Parts, Sealed, Segment};
 use crate::segment::hints;
@@ -42,7 +43,7 @@ pub(super) fn publish(
     log.declare_dead(now_ms, inputs)?;
     for (output, segment) in copied.outputs.iter().zip(&opened) {
         segment.set_live(output.live.clone());
-        for change in &output.moves {
+        for change in output.moves.iter() {
             let to = change.to.map(|offset| Location {
                 slot: segment.slot,
                 offset,
@@ -52,7 +53,7 @@ pub(super) fn publish(
             }
         }
     }
-    for change in &copied.removals {
+    for change in copied.removals.iter() {
         forget(merger, change);
     }
     report.segments_in += inputs.len() as u64;
@@ -68,18 +69,18 @@ pub(super) fn retire(
     merger: &Merger<'_>,
     now_ms: u64,
     dead: &[Arc<Segment>],
-    entries: Vec<Move>,
+    entries: Pieces<Move>,
 ) -> Result<()> {
     merger.log.declare_dead(now_ms, dead)?;
-    for change in &entries {
+    for change in entries.iter() {
         forget(merger, change);
     }
     remove(merger, dead)
 }
 
 /// The keydir entries that may point into `segments`, told from their hints.
-pub(super) fn entries_of(merger: &Merger<'_>, segments: &[Arc<Segment>]) -> Result<Vec<Move>> {
-    let mut entries = Vec::new();
+pub(super) fn entries_of(merger: &Merger<'_>, segments: &[Arc<Segment>]) -> Result<Pieces<Move>> {
+    let mut entries = Pieces::default();
     for segment in segments {
         let hint = hints::of(merger.log, segment)?;
         for (section, shape) in hint.sections().iter().enumerate() {

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::pieces::Pieces;
 use crate::segment::format::{
     CHECKSUM_LEN, HINT_COLUMN_COVERS, HINT_COLUMN_EXPIRY, HINT_COLUMN_KEY, HINT_HEADER_LEN,
     HINT_LENGTH_WIDTHS, HINT_MAGIC, HINT_SEQ_WIDTHS, NEVER, PREAMBLE_LEN, RECORD_PUT,
@@ -78,14 +79,14 @@ const _: () = assert!(size_of::<WaitingRow>() == 40);
 
 #[derive(Default)]
 struct SectionBuilder {
-    rows: Vec<WaitingRow>,
+    rows: Pieces<WaitingRow>,
     /// Empty as long as no row has an expiry; then one for each row so far.
-    expiries: Vec<u64>,
+    expiries: Pieces<u64>,
     /// Empty as long as no row covers others; then one for each row so far.
-    covers: Vec<u64>,
+    covers: Pieces<u64>,
     /// Where the key of each row starts in `keys`; empty for a hash keyspace.
-    key_starts: Vec<u32>,
-    keys: Vec<u8>,
+    key_starts: Pieces<u32>,
+    keys: Pieces<u8>,
     max_seq: u64,
     max_len: u64,
 }
@@ -102,7 +103,7 @@ impl SectionBuilder {
             self.key_starts.push(
                 u32::try_from(self.keys.len()).expect("the keys of a segment stay below 4 GiB"),
             );
-            self.keys.extend_from_slice(key);
+            self.keys.extend(key.iter().copied());
         }
         let expiry = if row.kind == RecordKind::Tombstone {
             NEVER
@@ -151,10 +152,12 @@ impl SectionBuilder {
 
     /// Writes the rows sorted, then the keys in the same order, so that a reader of both reads
     /// forward only.
-    fn put_rows(mut self, out: &mut Vec<u8>, shape: &HintSection, base_seq: u64) {
-        self.rows.sort_unstable();
+    fn put_rows(self, out: &mut Vec<u8>, shape: &HintSection, base_seq: u64) {
+        let mut rows = self.rows.into_vec();
+        rows.sort_unstable();
+        let (expiries, covers) = (self.expiries.into_vec(), self.covers.into_vec());
         let mut heap_at = 0_u32;
-        for row in &self.rows {
+        for row in &rows {
             let pushed = narrow(row.pushed);
             put_u64(out, row.hash_low);
             put_u64(out, row.hash_high);
@@ -170,10 +173,10 @@ impl SectionBuilder {
                 u64::from(row.len_high) << 32 | u64::from(row.len_low),
                 shape.length_width(),
             );
-            if let Some(expiry) = self.expiries.get(pushed) {
+            if let Some(expiry) = expiries.get(pushed) {
                 put_u64(out, *expiry);
             }
-            if let Some(covers) = self.covers.get(pushed) {
+            if let Some(covers) = covers.get(pushed) {
                 put_u64(out, *covers);
             }
             if shape.has_keys() {
@@ -184,16 +187,12 @@ impl SectionBuilder {
                     .expect("the keys of a segment stay below 4 GiB");
             }
         }
-        for row in self.rows.iter().filter(|_| shape.has_keys()) {
-            let start = self
-                .key_starts
-                .get(narrow(row.pushed))
-                .copied()
-                .unwrap_or(0);
+        let (key_starts, keys) = (self.key_starts.into_vec(), self.keys.into_vec());
+        for row in rows.iter().filter(|_| shape.has_keys()) {
+            let start = key_starts.get(narrow(row.pushed)).copied().unwrap_or(0);
             let start = narrow(start);
             out.extend_from_slice(
-                self.keys
-                    .get(start..start + usize::from(row.key_len))
+                keys.get(start..start + usize::from(row.key_len))
                     .unwrap_or_default(),
             );
         }
@@ -201,12 +200,12 @@ impl SectionBuilder {
 }
 
 /// Adds a value to a column that is not kept as long as all its values are `absent`.
-fn push_sparse(column: &mut Vec<u64>, rows_before: usize, value: u64, absent: u64) {
+fn push_sparse(column: &mut Pieces<u64>, rows_before: usize, value: u64, absent: u64) {
     if column.is_empty() {
         if value == absent {
             return;
         }
-        column.resize(rows_before, absent);
+        column.extend(std::iter::repeat_n(absent, rows_before));
     }
     column.push(value);
 }

@@ -112,6 +112,7 @@ const STAIRS: &[(&str, &[&str])] = &[
             "worker.rs",
             "parker.rs",
             "parallel.rs",
+            "pieces.rs",
             "histogram.rs",
             "metrics.rs",
             "mutant.rs",
