@@ -1,6 +1,6 @@
 //! The books in figures, in one run, so that ratios hold whatever the machine:
 //! `cargo bench -p peercask-peerstore --bench books -- [PEERS] [PART..]`, with `--features sqlite` on SQLite too.
-//! Parts: `rates`, `cache`, `scale`, `device`, `log`, `churn`; all of them if none is named. Prints tables: wall
+//! Parts: `rates`, `cache`, `scale`, `limited`, `device`, `log`, `churn`; all of them if none is named. Prints tables: wall
 //! time, processor time of the calling thread, memory as the kernel and as a counting allocator see it. What it
 //! costs to make the inputs of a call is not in its figures.
 #![expect(clippy::print_stdout, reason = "a benchmark prints")]
@@ -27,7 +27,9 @@ mod rates;
 static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 
 const ADDRESSES: usize = 5;
-const PARTS: [&str; 6] = ["rates", "cache", "scale", "device", "log", "churn"];
+const PARTS: [&str; 7] = [
+    "rates", "cache", "scale", "limited", "device", "log", "churn",
+];
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -39,7 +41,8 @@ fn main() {
         let (what, dir) = work.split_once(' ').expect("what and where");
         return match what {
             "fill" => fill_and_stop(Path::new(dir), count),
-            "open" => opened(Path::new(dir), count),
+            "open" => opened(Path::new(dir), count, quiet()),
+            "limited" => opened(Path::new(dir), count, with_limit(count)),
             "remove" => removed(Path::new(dir), count),
             _ => whole_life(Path::new(dir), count),
         };
@@ -56,6 +59,7 @@ fn main() {
         ("rates", rates::of_all as fn(&Path, u32)),
         ("cache", cache),
         ("scale", scale),
+        ("limited", limited),
         ("device", device),
         ("log", identical),
         ("churn", churn),
@@ -199,9 +203,9 @@ fn fill_and_stop(dir: &Path, count: u32) {
     std::process::exit(0);
 }
 
-fn opened(dir: &Path, count: u32) {
+fn opened(dir: &Path, count: u32, options: Options) {
     let (start, before) = (Instant::now(), cpu());
-    let peers = Peerstore::open(dir, quiet()).expect("opened");
+    let peers = Peerstore::open(dir, options).expect("opened");
     let from = match peers.stats().opened_from_image {
         true => "its saved directory",
         false => "all its records",
@@ -214,6 +218,35 @@ fn opened(dir: &Path, count: u32) {
     assert_eq!(peers.count(), u64::from(count));
     memory("when open");
     peers.close().expect("closed");
+}
+
+fn with_limit(count: u32) -> Options {
+    quiet().peers_max(count.into())
+}
+
+/// A store as a swarm has it: with a limit of peers, and a stream of what happens to addresses that somebody reads.
+/// Its rates, what it costs when it is full, and its memory.
+fn limited(dir: &Path, count: u32) {
+    let path = dir.join("limited");
+    let peers = Peerstore::open(&path, with_limit(count)).expect("opened");
+    let mut events = peers.address_events();
+    let told = |number: u32| (peer(number), addresses(number));
+    let mut hear = |_, (who, addrs): (Peer, Vec<Multiaddr>)| {
+        peers.add_addrs(who, &addrs, Ttl::ADDRESS).expect("added");
+        while events.try_next().is_some() {}
+    };
+    for (what, from) in [
+        ("add", 0),
+        ("add again", 0),
+        ("newcomers, one goes for each", count),
+    ] {
+        let rate = rate(count, |number| told(from + number), &mut hear);
+        println!("{what}: {}", rate.text());
+    }
+    assert_eq!(peers.count(), u64::from(count));
+    memory("after as many changes");
+    peers.close().expect("closed");
+    child("limited", &path, count);
 }
 
 fn whole_life(dir: &Path, count: u32) {

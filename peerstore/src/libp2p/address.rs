@@ -76,7 +76,8 @@ impl Address {
         (self.confidence, self.expiry_ms, self.addr.as_ref())
     }
 
-    /// Best first: connected, dialled with success of late, failing last, then by the latest expiry.
+    /// Best first: connected, dialled with success of late, failing last, then by the latest expiry, of those that
+    /// never expire the one that was told of last.
     pub(crate) fn dial_order(&self) -> impl Ord + use<> {
         let failing = self.last_failure_ms > self.last_success_ms;
         (
@@ -84,6 +85,7 @@ impl Address {
             failing,
             u64::MAX - self.last_success_ms,
             u64::MAX - self.expiry_ms,
+            u64::MAX - self.last_seen_ms,
             self.addr.to_vec(),
         )
     }

@@ -214,7 +214,8 @@ impl Peerstore {
 
     /// Notes how a dial of an address went: success brings it to the front, failure to the back, and
     /// after some failures in a row an address goes that is neither pinned nor manual. If another
-    /// peer answered, the address becomes that one's, in the same change.
+    /// peer answered, the address becomes that one's, in the same change; if this node itself did,
+    /// nobody's.
     ///
     /// # Errors
     /// As [`Peerstore::update`].
@@ -228,6 +229,13 @@ impl Peerstore {
         };
         if answered == peer {
             return self.core().check_writable();
+        }
+        if self.core().is_own(&answered) {
+            // An address of this node is nobody else's, and no success of its own.
+            return self.core().update(&peer, |peer| {
+                peer.record_dial(addr, dial);
+                Ok(())
+            });
         }
         let Some(plain) = super::address::normal_form(&peer, addr) else {
             return self.core().check_writable();

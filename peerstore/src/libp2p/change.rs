@@ -15,6 +15,7 @@ use super::event::{Event, EventKind, PeerRemovalReason};
 use super::peer::Peer;
 use super::peer_data::PeerData;
 use super::reach::Reach;
+use super::recent::Place;
 use super::stored_keys::StoredKeys;
 
 /// The turns that a thread holds, by the number of the shard.
@@ -128,32 +129,72 @@ impl Core {
         if new == 0 {
             return Ok(());
         }
-        let mut peers = self.count_peers().saturating_add(new);
-        let max = self.options.peers_max;
-        while peers > max {
-            let Some(victim) = lock(&self.recent).take_first() else {
+        let (mut looked_at, count) = (Vec::new(), self.count_peers().saturating_add(new));
+        let over = count.saturating_sub(self.options.peers_max);
+        let found = self.find_who_goes(over, prepared, turns, &mut looked_at);
+        // Who was looked at and stays is one of those that may go next time.
+        for (peer, reach) in looked_at {
+            self.line_up_again(&peer, &reach);
+        }
+        found
+    }
+
+    /// Notes so many peers as going, and those that it took out of the line beside them.
+    fn find_who_goes<'a>(
+        &'a self,
+        count: u64,
+        prepared: &mut Vec<Prepared>,
+        turns: &mut Turns<'a>,
+        looked_at: &mut Vec<(Peer, Reach)>,
+    ) -> Result<()> {
+        let mut left = count;
+        while left > 0 {
+            let Some(place) = lock(&self.recent).take_first(self.now_ms()) else {
+                let max = self.options.peers_max;
                 let what = format!("{max} peers are known, the limit, and all are protected");
-                return Err(Error::new(ErrorKind::TooMany, what));
+                return Err(Error::new(ErrorKind::TooManyPeers, what));
             };
-            if prepared.iter().any(|prepared| prepared.peer == victim) {
-                continue;
-            }
-            let number = Core::shard_number(self.hash(&victim));
+            let number = place.shard();
             if !turns.iter().any(|(held, _)| *held == number) {
                 // Others who hold more than one turn wait for the admission before.
                 turns.push((number, self.shard(number).turn()));
             }
-            let mut editor = PeerEditor::begin(self, &victim)?;
-            if !editor.is_known() || self.is_protected(&victim, &editor.reach) {
+            let Some(victim) = self.shard(number).read().directory.peer(place.slot()) else {
+                continue;
+            };
+            let mut editor = match PeerEditor::begin(self, &victim) {
+                Ok(editor) => editor,
+                Err(error) => {
+                    // Unreadable just now: the last that is looked at next time.
+                    let updated_ms = self.now_ms();
+                    looked_at.push((
+                        victim,
+                        Reach {
+                            updated_ms,
+                            ..Reach::default()
+                        },
+                    ));
+                    return Err(error);
+                }
+            };
+            let changes = prepared.iter().any(|prepared| prepared.peer == victim);
+            if changes || !editor.is_known() || self.is_protected(&victim, &editor.reach) {
+                looked_at.push((victim, editor.reach));
                 continue;
             }
+            let before = editor.reach.clone();
             editor.forget = Some(PeerRemovalReason::Evicted);
-            let outcome = editor.finish()?;
-            prepared.push(Prepared {
-                peer: victim,
-                outcome,
-            });
-            peers -= 1;
+            match editor.finish() {
+                Ok(outcome) => prepared.push(Prepared {
+                    peer: victim,
+                    outcome,
+                }),
+                Err(error) => {
+                    looked_at.push((victim, before));
+                    return Err(error);
+                }
+            }
+            left -= 1;
         }
         Ok(())
     }
@@ -165,8 +206,17 @@ impl Core {
         }
         for Prepared { peer, outcome } in prepared {
             if let Outcome::Remove(PeerRemovalReason::Evicted, gone) = outcome {
-                lock(&self.recent).set(peer, gone.before.updated_ms);
+                self.line_up_again(peer, &gone.before);
             }
+        }
+    }
+
+    fn line_up_again(&self, peer: &Peer, reach: &Reach) {
+        let hash = self.hash(peer);
+        let number = Core::shard_number(hash);
+        let state = self.shard(number).read();
+        if let Some(slot) = state.directory.find(hash, peer) {
+            self.line_up(Place::new(number, slot), peer, reach);
         }
     }
 
@@ -265,11 +315,13 @@ impl Core {
             }
             state.cache.remove(number);
             state.directory.remove(hash, number);
+            // Before anybody else gets the place.
+            if self.options.peers_max > 0 {
+                let shard = Core::shard_number(hash);
+                lock(&self.recent).remove(Place::new(shard, number));
+            }
         }
         drop(state);
-        if self.options.peers_max > 0 {
-            lock(&self.recent).remove(peer);
-        }
         self.count_change(Some(&gone.before), None);
         gone.removed
             .iter()
@@ -320,11 +372,7 @@ impl Core {
         });
         state.directory.set(number, self.known_of(peer, &reach));
         if self.options.peers_max > 0 {
-            let mut recent = lock(&self.recent);
-            match self.is_protected(peer, &reach) {
-                true => recent.remove(peer),
-                false => recent.set(peer, reach.updated_ms),
-            }
+            self.line_up(Place::new(Core::shard_number(hash), number), peer, &reach);
         }
         state.cache.put(number, reach, unwritten);
         number

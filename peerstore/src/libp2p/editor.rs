@@ -13,6 +13,7 @@ use super::cache::Unwritten;
 use super::core::{Core, profile_key, reach_key};
 use super::error::{ErrorKind, Result};
 use super::event::{Changed, PeerRemovalReason, RemovalReason};
+use super::metadata::KEEPS_ITS_PEER;
 use super::peer::Peer;
 use super::profile::Profile;
 use super::reach::Reach;
@@ -279,6 +280,7 @@ impl<'a> PeerEditor<'a> {
             } else {
                 self.reach.has_envelope = now.envelope.is_some();
                 self.reach.keep_alive_until_ms = super::tags::keep_alive_until_ms(&now);
+                self.reach.is_kept = now.metadata.contains_key(KEEPS_ITS_PEER);
                 self.reach.profile_version = match now.is_empty() {
                     true => 0,
                     false => self.core.new_version(),
@@ -445,6 +447,7 @@ pub(crate) fn copy_of_head(reach: &Reach) -> Reach {
         has_private_key: reach.has_private_key,
         keep_alive_until_ms: reach.keep_alive_until_ms,
         has_envelope: reach.has_envelope,
+        is_kept: reach.is_kept,
         updated_ms: reach.updated_ms,
         created_ms: reach.created_ms,
         last_connected_ms: reach.last_connected_ms,

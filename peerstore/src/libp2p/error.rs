@@ -22,8 +22,10 @@ pub enum ErrorKind {
     InvalidRecord,
     /// There is no such peer, or it has no such entry.
     NotFound,
-    /// A limit of the store is reached: peers, protocols, signed records, entries.
+    /// A limit is reached: signed records of the store; protocols, entries, tags of a peer.
     TooMany,
+    /// There are as many peers as there may be, and something protects each of them.
+    TooManyPeers,
     /// A value is longer than its limit.
     TooLarge,
     /// The policy for private keys does not take one.

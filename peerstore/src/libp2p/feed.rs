@@ -177,13 +177,22 @@ impl AddressReader {
     }
 }
 
+/// One reader of what happens to all peers.
+struct EventReader {
+    queue: Weak<Queue<Event>>,
+    /// Whether it is told what a peer was before each change: that has to be read.
+    wants_updates: bool,
+}
+
 /// All who listen.
 pub(crate) struct Feed {
-    everything: Mutex<Vec<Weak<Queue<Event>>>>,
+    everything: Mutex<Vec<EventReader>>,
     of_peer: Mutex<HashMap<Peer, Vec<AddressReader>>>,
     /// How many there are of both, so that a store without readers tells nobody for nothing.
     listeners: AtomicUsize,
     of_everything: AtomicUsize,
+    /// Of these, those that are told of updates.
+    of_updates: AtomicUsize,
     len_max: usize,
     lagged: Arc<AtomicU64>,
     closed: std::sync::atomic::AtomicBool,
@@ -196,15 +205,16 @@ impl Feed {
             of_peer: Mutex::default(),
             listeners: AtomicUsize::new(0),
             of_everything: AtomicUsize::new(0),
+            of_updates: AtomicUsize::new(0),
             len_max,
             lagged: Arc::default(),
             closed: false.into(),
         }
     }
 
-    /// Whether somebody listens to all peers.
+    /// Whether somebody is told of all updates, with what was before and is now.
     pub(crate) fn is_watched(&self) -> bool {
-        self.of_everything.load(Ordering::Acquire) > 0
+        self.of_updates.load(Ordering::Acquire) > 0
     }
 
     /// Whether anybody listens at all.
@@ -217,12 +227,14 @@ impl Feed {
         self.lagged.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn listen(&self) -> Stream<Event> {
+    pub(crate) fn listen(&self, wants_updates: bool) -> Stream<Event> {
         let queue = Queue::new(self.len_max, self.lagged.clone());
         let mut everything = lock(&self.everything);
-        everything.push(Arc::downgrade(&queue));
-        self.of_everything
-            .store(everything.len(), Ordering::Release);
+        everything.push(EventReader {
+            queue: Arc::downgrade(&queue),
+            wants_updates,
+        });
+        self.count(&everything);
         self.listeners.fetch_add(1, Ordering::AcqRel);
         drop(everything);
         self.close_if_closed(&queue);
@@ -245,6 +257,13 @@ impl Feed {
         Stream { queue }
     }
 
+    fn count(&self, everything: &[EventReader]) {
+        let of_updates = everything.iter().filter(|reader| reader.wants_updates);
+        self.of_updates.store(of_updates.count(), Ordering::Release);
+        self.of_everything
+            .store(everything.len(), Ordering::Release);
+    }
+
     fn close_if_closed<T>(&self, queue: &Queue<T>) {
         if self.closed.load(Ordering::Acquire) {
             queue.close();
@@ -256,18 +275,21 @@ impl Feed {
             return;
         }
         let mut gone = 0;
-        if self.is_watched() {
+        if self.of_everything.load(Ordering::Acquire) > 0 {
             let mut everything = lock(&self.everything);
             everything.retain(|reader| {
-                let Some(queue) = reader.upgrade() else {
+                let Some(queue) = reader.queue.upgrade() else {
                     gone += 1;
                     return false;
                 };
-                events.iter().for_each(|event| queue.push(event.clone()));
+                let is_wanted = |event: &&Event| {
+                    reader.wants_updates || !matches!(event.kind, EventKind::PeerUpdated { .. })
+                };
+                let wanted = events.iter().filter(is_wanted);
+                wanted.for_each(|event| queue.push(event.clone()));
                 true
             });
-            self.of_everything
-                .store(everything.len(), Ordering::Release);
+            self.count(&everything);
         }
         let mut of_peer = lock(&self.of_peer);
         for event in events {
@@ -294,10 +316,9 @@ impl Feed {
         let mut gone = 0;
         let mut everything = lock(&self.everything);
         let before = everything.len();
-        everything.retain(|reader| reader.strong_count() > 0);
+        everything.retain(|reader| reader.queue.strong_count() > 0);
         gone += before - everything.len();
-        self.of_everything
-            .store(everything.len(), Ordering::Release);
+        self.count(&everything);
         drop(everything);
         let mut of_peer = lock(&self.of_peer);
         of_peer.retain(|_, readers| {
@@ -316,9 +337,12 @@ impl Feed {
 
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        for queue in lock(&self.everything).iter().filter_map(Weak::upgrade) {
-            queue.close();
-        }
+        let everything = lock(&self.everything);
+        let open = everything
+            .iter()
+            .filter_map(|reader| reader.queue.upgrade());
+        open.for_each(|queue| queue.close());
+        drop(everything);
         for reader in lock(&self.of_peer).values().flatten() {
             if let Some(queue) = reader.queue.upgrade() {
                 queue.close();

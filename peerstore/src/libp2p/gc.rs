@@ -15,6 +15,7 @@ use super::event::{Event, EventKind, PeerRemovalReason};
 use super::options::GcMode;
 use super::peer::Peer;
 use super::reach::{Reach, Skimmed};
+use super::recent::Place;
 
 /// How many records one slice removes at the most: one batch, and one turn of their shard.
 const SLICE_RECORDS_MAX: usize = 256;
@@ -41,6 +42,16 @@ impl Core {
         reach.keep_alive_until_ms > self.now_ms() || self.is_protected_for_ever(peer, reach)
     }
 
+    /// Puts a peer where it belongs among those that may go at the limit of peers. The caller holds the state of
+    /// its shard.
+    pub(crate) fn line_up(&self, place: Place, peer: &Peer, reach: &Reach) {
+        let mut recent = lock(&self.recent);
+        match self.is_protected_for_ever(peer, reach) {
+            true => recent.remove(place),
+            false => recent.set(place, reach.updated_ms, reach.keep_alive_until_ms),
+        }
+    }
+
     fn is_protected_for_ever(&self, peer: &Peer, reach: &Reach) -> bool {
         reach.has_private_key
             || reach.keep_alive_until_ms == u64::MAX
@@ -54,7 +65,8 @@ impl Core {
     /// When a peer without addresses is too old; `None` for never.
     fn too_old_at_ms(&self, peer: &Peer, reach: &Reach) -> Option<u64> {
         let age_max = self.options.peer_age_max_ms()?;
-        if !reach.addresses.is_empty() || self.is_protected_for_ever(peer, reach) {
+        let stays = reach.is_kept || self.is_protected_for_ever(peer, reach);
+        if !reach.addresses.is_empty() || stays {
             return None;
         }
         let too_old = reach.updated_ms.saturating_add(age_max);
@@ -198,13 +210,14 @@ impl Core {
             if let Some(place) = state.directory.find(hash, peer) {
                 state.cache.remove(place);
                 state.directory.remove(hash, place);
+                // Before anybody else gets the place.
+                if self.options.peers_max > 0 {
+                    let shard = Core::shard_number(hash);
+                    lock(&self.recent).remove(Place::new(shard, place));
+                }
             }
         }
         drop(state);
-        if self.options.peers_max > 0 {
-            let mut recent = lock(&self.recent);
-            peers.iter().for_each(|(peer, _)| recent.remove(peer));
-        }
         let addresses = peers
             .iter()
             .map(|(_, addresses)| usize::from(*addresses))

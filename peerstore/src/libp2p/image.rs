@@ -20,7 +20,8 @@ use super::datastore::Batch;
 use super::directory::{Known, SlotNumber};
 use super::error::{Error, ErrorKind, Result};
 use super::peer::Peer;
-use super::reach::Skimmed;
+use super::reach::{Reach, Skimmed};
+use super::recent::Place;
 use super::ttl::Ttl;
 
 const VERSION: u8 = 1;
@@ -342,7 +343,7 @@ impl Core {
             let slots = self.shard(number).read().directory.slots();
             for from in (0..slots).step_by(PART_PLACES as usize) {
                 let state = self.shard(number).read();
-                let part = self.part(&state, from, header.stamp, header.saved_ms);
+                let part = self.part(&state, number, from, header.stamp, header.saved_ms);
                 drop(state);
                 if let Some(part) = part {
                     let mut batch = Batch::new();
@@ -359,7 +360,14 @@ impl Core {
     }
 
     /// The peers of some places of a shard, if there are any.
-    fn part(&self, state: &ShardState, from: SlotNumber, stamp: u64, base: u64) -> Option<Vec<u8>> {
+    fn part(
+        &self,
+        state: &ShardState,
+        shard: usize,
+        from: SlotNumber,
+        stamp: u64,
+        base: u64,
+    ) -> Option<Vec<u8>> {
         let to = state
             .directory
             .slots()
@@ -378,7 +386,7 @@ impl Core {
             };
             let may_go_ms = match self.options.peers_max {
                 0 => None,
-                _ => lock(&self.recent).updated_ms(&peer),
+                _ => lock(&self.recent).updated_ms(Place::new(shard, place)),
             };
             let known = state.directory.known(place);
             let entry = Entry {
@@ -533,25 +541,22 @@ impl Core {
             state.speaks(place, *number);
         }
         if self.options.peers_max > 0 {
-            // A tag that protected it may have expired meanwhile.
-            let may_go_ms = match entry.may_go_ms {
-                Some(updated_ms) => Some(updated_ms),
-                None => self.protected_no_more(peer)?,
-            };
-            if let Some(updated_ms) = may_go_ms {
-                lock(&self.recent).set(peer, updated_ms);
+            let place = Place::new(Core::shard_number(hash), place);
+            match entry.may_go_ms {
+                Some(updated_ms) => lock(&self.recent).set(place, updated_ms, 0),
+                // What protected it may be for a time, and that over meanwhile.
+                None => self.line_up(place, peer, &self.protected(peer)?),
             }
         }
         Ok(())
     }
 
-    /// When a peer was last updated that was protected when the image was made, if it is not any more.
-    fn protected_no_more(&self, peer: &Peer) -> Result<Option<u64>> {
+    /// What is stored of a peer that was protected when the image was made.
+    fn protected(&self, peer: &Peer) -> Result<Reach> {
         let Some(bytes) = self.data.get(&super::core::reach_key(peer))? else {
             return Err(Error::corrupted(format!("{peer} has no record")));
         };
-        let reach = Skimmed::read(&bytes)?.reach;
-        Ok((!self.is_protected(peer, &reach)).then_some(reach.updated_ms))
+        Ok(Skimmed::read(&bytes)?.reach)
     }
 
     /// What an image that does not hold had brought goes.

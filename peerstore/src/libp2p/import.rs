@@ -335,6 +335,7 @@ impl PeerEditor<'_> {
 fn skip(error: Error, report: &mut ImportReport) -> Result<()> {
     match error.kind() {
         ErrorKind::TooMany
+        | ErrorKind::TooManyPeers
         | ErrorKind::TooLarge
         | ErrorKind::InvalidArgument
         | ErrorKind::InvalidKey

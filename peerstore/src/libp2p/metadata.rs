@@ -11,6 +11,10 @@ use super::ttl::Ttl;
 
 /// The longest key of the metadata book, in bytes.
 pub const METADATA_KEY_LEN_MAX: usize = 4_096;
+/// What a program stores with a peer under this key keeps the peer from being forgotten for its age
+/// ([`Options::peer_age_max`](super::Options::peer_age_max)), without protecting it at the limit of peers. The data
+/// of a swarm's program stands here.
+pub const KEEPS_ITS_PEER: &str = "swarm.custom";
 
 impl PeerEditor<'_> {
     /// Stores a value under a key.

@@ -15,6 +15,7 @@ use super::options::{Options, PrivateKeys};
 use super::peer::Peer;
 use super::profile::Profile;
 use super::reach::Skimmed;
+use super::recent::Place;
 use super::ttl::Ttl;
 
 /// The version of everything that the books keep.
@@ -146,8 +147,9 @@ impl Core {
         state
             .directory
             .set(number, self.known_of(peer, &skimmed.reach));
-        if self.options.peers_max > 0 && !self.is_protected(peer, &skimmed.reach) {
-            lock(&self.recent).set(peer, skimmed.reach.updated_ms);
+        if self.options.peers_max > 0 {
+            let place = Place::new(Core::shard_number(hash), number);
+            self.line_up(place, peer, &skimmed.reach);
         }
         drop(state);
         self.count_change(None, Some(&skimmed.reach));

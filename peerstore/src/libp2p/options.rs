@@ -167,8 +167,8 @@ options! {
     remember_seq: bool = true;
     /// Whether signed records in rust-libp2p's legacy domain are accepted too. Default: false.
     legacy_records: bool = false;
-    /// How long a peer stays without an address that lives, if nothing protects it. Default: 6 h,
-    /// as js's; zero keeps it.
+    /// How long a peer stays without an address that lives, if nothing protects it and it has no metadata under
+    /// [`KEEPS_ITS_PEER`](super::KEEPS_ITS_PEER). Default: 6 h, as js's; zero keeps it.
     peer_age_max: Duration = Duration::from_secs(6 * 3_600);
     /// How long after a disconnect go's peer store manager waits before it forgets keys, protocols,
     /// metadata and latency. Default: `None`, they stay until [`Options::peer_age_max`]; go's is

@@ -140,7 +140,7 @@ impl Peerstore {
     /// The closure runs while other writers of the same peer wait, and must not call this store.
     ///
     /// # Errors
-    /// What the closure answers; `StorageFull`, `Io`, `Poisoned`, `ReadOnly`, `Closed`; `TooMany`
+    /// What the closure answers; `StorageFull`, `Io`, `Poisoned`, `ReadOnly`, `Closed`; `TooManyPeers`
     /// if the peer is new, there are as many as there may be, and all are protected.
     ///
     /// ```
@@ -272,7 +272,14 @@ impl Peerstore {
     /// ```
     #[must_use]
     pub fn events(&self) -> Stream<Event> {
-        self.core().feed.listen()
+        self.core().feed.listen(true)
+    }
+
+    /// As [`Peerstore::events`] without [`EventKind::PeerUpdated`](super::EventKind::PeerUpdated), for which a change
+    /// has to read what else is known of its peer.
+    #[must_use]
+    pub fn address_events(&self) -> Stream<Event> {
+        self.core().feed.listen(false)
     }
 
     /// The addresses of a peer: those that it has, then each new one, none twice.

@@ -229,51 +229,78 @@ impl Peerstore {
     }
 
     /// The peers to dial first: those that were connected or dialled with success last, of equal ones
-    /// the quickest.
+    /// the quickest. The own peer is none of them.
     ///
     /// # Errors
     /// `Io`, `Closed`.
     pub fn best_peers(&self, count: usize) -> Result<Vec<Candidate>> {
         let mut best = BTreeSet::new();
-        for peer in self.peers_with_addrs() {
-            let Some(reach) = self.readable(&peer)? else {
-                continue;
-            };
-            let latency_ns = reach.latency_ns.unwrap_or(u64::MAX);
-            best.insert((Reverse(last_success_ms(&reach)), latency_ns, peer));
+        self.for_each_reach(|peer, reach| {
+            best.insert(Rank::of(peer, reach));
             if best.len() > count {
                 best.pop_last();
             }
-        }
-        let mut found = Vec::new();
-        for (_, _, peer) in best {
-            found.extend(self.candidate(&peer)?);
-        }
-        Ok(found)
+        })?;
+        self.candidates(best)
     }
 
-    /// The peers to dial first, spread over networks: of the best ones, no second of a network (the
-    /// first two bytes of an IPv4 address, four of an IPv6 address) before the first of every other.
-    /// So nobody fills the list with peers of one place.
+    /// The peers to dial first, spread over networks: of all that are known, no second of a network (the
+    /// first two bytes of the IPv4 address that is dialled first, four of an IPv6 address) before the first of
+    /// every other; in each such round those that were reached last come first. So nobody fills the list with
+    /// peers of one place, however many there are. The own peer is none of them.
+    ///
+    /// One pass over all peers, with the memory of twice as many as are asked for.
     ///
     /// # Errors
     /// `Io`, `Closed`.
+    ///
+    /// ```
+    /// use peercask_peerstore::libp2p::{Dial, Options, Peerstore, Ttl};
+    /// use libp2p_identity::PeerId;
+    ///
+    /// let peers = Peerstore::in_memory(Options::default())?;
+    /// for addr in ["/ip4/192.0.2.7/tcp/1", "/ip4/192.0.2.8/tcp/1", "/ip4/198.51.100.9/tcp/1"] {
+    ///     let (peer, addr) = (PeerId::random(), addr.parse().expect("an address"));
+    ///     peers.add_addrs(peer, std::slice::from_ref(&addr), Ttl::ADDRESS)?;
+    ///     peers.record_dial(peer, &addr, Dial::Succeeded)?;
+    /// }
+    /// let first = peers.bootstrap_candidates(2)?;
+    /// let of_the_other_network = |addr: &libp2p_core::Multiaddr| addr.to_string().contains("198");
+    /// assert!(first.iter().any(|peer| peer.addrs.iter().any(of_the_other_network)));
+    /// # Ok::<(), peercask_peerstore::libp2p::Error>(())
+    /// ```
     pub fn bootstrap_candidates(&self, count: usize) -> Result<Vec<Candidate>> {
-        let best = self.best_peers(count.saturating_mul(8))?;
-        let mut of_network: HashMap<Vec<u8>, usize> = HashMap::new();
-        let mut ranked: Vec<(usize, usize, Candidate)> = Vec::with_capacity(best.len());
-        for (place, candidate) in best.into_iter().enumerate() {
-            let network = candidate.addrs.first().map(network_of).unwrap_or_default();
-            let round = of_network.entry(network).or_default();
-            ranked.push((*round, place, candidate));
-            *round += 1;
+        let now_ms = self.core().now_ms();
+        let mut spread = Spread::default();
+        self.for_each_reach(|peer, reach| {
+            let best = reach
+                .live(now_ms)
+                .min_by_key(|address| address.dial_order());
+            let network = best.map(|address| network_of(&address.addr));
+            spread.add(network.unwrap_or_default(), Rank::of(peer, reach), count);
+        })?;
+        self.candidates(spread.first(count))
+    }
+
+    /// Shows all peers but the own one that have an address that lives and can be read.
+    fn for_each_reach(&self, mut show: impl FnMut(&Peer, &Reach)) -> Result<()> {
+        for peer in self.peers_with_addrs() {
+            if self.core().is_own(&peer) {
+                continue;
+            }
+            if let Some(reach) = self.readable(&peer)? {
+                show(&peer, &reach);
+            }
         }
-        ranked.sort_by_key(|(round, place, _)| (*round, *place));
-        Ok(ranked
-            .into_iter()
-            .take(count)
-            .map(|(_, _, candidate)| candidate)
-            .collect())
+        Ok(())
+    }
+
+    fn candidates(&self, best: impl IntoIterator<Item = Rank>) -> Result<Vec<Candidate>> {
+        let mut found = Vec::new();
+        for rank in best {
+            found.extend(self.candidate(&rank.peer)?);
+        }
+        Ok(found)
     }
 
     fn readable(&self, peer: &Peer) -> Result<Option<std::sync::Arc<Reach>>> {
@@ -294,6 +321,66 @@ impl Peerstore {
             addrs: addresses.into_iter().map(|address| address.addr).collect(),
             last_success_ms: last_success_ms(&reach),
         }))
+    }
+}
+
+/// What decides who is dialled first, the first one least.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    last_success_ms: Reverse<u64>,
+    latency_ns: u64,
+    peer: Peer,
+}
+
+impl Rank {
+    fn of(peer: &Peer, reach: &Reach) -> Rank {
+        Rank {
+            last_success_ms: Reverse(last_success_ms(reach)),
+            latency_ns: reach.latency_ns.unwrap_or(u64::MAX),
+            peer: *peer,
+        }
+    }
+}
+
+/// The first peers round by round: of each network the first, of each the second. Who is not among the first now is
+/// not when more have come either, so that no more are kept.
+#[derive(Default)]
+struct Spread {
+    networks: HashMap<Vec<u8>, BTreeSet<Rank>>,
+    len: usize,
+}
+
+impl Spread {
+    fn add(&mut self, network: Vec<u8>, rank: Rank, count: usize) {
+        self.len += usize::from(self.networks.entry(network).or_default().insert(rank));
+        if self.len > count.saturating_mul(2).max(64) {
+            self.keep(count);
+        }
+    }
+
+    /// All rounds, one after the other.
+    fn ranked(&self) -> Vec<(usize, Rank, &Vec<u8>)> {
+        let all = self.networks.iter().flat_map(|(network, ranks)| {
+            let rounds = ranks.iter().enumerate();
+            rounds.map(move |(round, rank)| (round, *rank, network))
+        });
+        let mut all: Vec<_> = all.collect();
+        all.sort_unstable_by_key(|(round, rank, _)| (*round, *rank));
+        all
+    }
+
+    fn keep(&mut self, count: usize) {
+        let mut kept: HashMap<Vec<u8>, BTreeSet<Rank>> = HashMap::new();
+        for (_, rank, network) in self.ranked().into_iter().take(count) {
+            kept.entry(network.clone()).or_default().insert(rank);
+        }
+        self.networks = kept;
+        self.len = count;
+    }
+
+    fn first(&self, count: usize) -> Vec<Rank> {
+        let first = self.ranked().into_iter().take(count);
+        first.map(|(_, rank, _)| rank).collect()
     }
 }
 

@@ -22,7 +22,7 @@ const HAS_ENVELOPE: u8 = 8;
 const HAS_SEQ: u8 = 16;
 const HAS_LATENCY: u8 = 32;
 const HAS_GRACE: u8 = 64;
-const FLAGS_KNOWN: u8 = 127;
+const IS_KEPT: u8 = 128;
 
 const CERTIFIED: u8 = 1;
 const UNCERTIFIED: u8 = 2;
@@ -44,6 +44,8 @@ pub(crate) struct Reach {
     /// A tag that protects it from eviction, whose life may be limited: see the profile.
     pub(crate) keep_alive_until_ms: u64,
     pub(crate) has_envelope: bool,
+    /// It is not forgotten for its age, because a program keeps data with it: see the profile.
+    pub(crate) is_kept: bool,
     /// When something but times changed.
     pub(crate) updated_ms: u64,
     pub(crate) created_ms: u64,
@@ -114,7 +116,8 @@ impl Reach {
             | flag(self.has_envelope, HAS_ENVELOPE)
             | flag(self.seq.is_some(), HAS_SEQ)
             | flag(self.latency_ns.is_some(), HAS_LATENCY)
-            | flag(grace, HAS_GRACE);
+            | flag(grace, HAS_GRACE)
+            | flag(self.is_kept, IS_KEPT);
         writer.byte(flags);
         writer.number(self.profile_version);
         writer.number(self.keys_version);
@@ -156,9 +159,6 @@ impl Reach {
     ) -> Result<Reach> {
         let mut reader = Reader::new("the addresses of a peer", bytes, VERSION)?;
         let flags = reader.byte()?;
-        if flags & !FLAGS_KNOWN != 0 {
-            return Err(reader.fault("have flags that nobody wrote"));
-        }
         let has = |flag: u8| flags & flag != 0;
         let mut reach = Reach {
             profile_version: reader.number()?,
@@ -166,6 +166,7 @@ impl Reach {
             has_public_key: has(HAS_PUBLIC_KEY),
             has_private_key: has(HAS_PRIVATE_KEY),
             has_envelope: has(HAS_ENVELOPE),
+            is_kept: has(IS_KEPT),
             ..Reach::default()
         };
         let base = reader.number()?;
@@ -328,6 +329,7 @@ mod tests {
             has_private_key: true,
             keep_alive_until_ms: u64::MAX,
             has_envelope: true,
+            is_kept: true,
             updated_ms: NOW_MS,
             created_ms: NOW_MS - 1_000,
             last_connected_ms: NOW_MS - 10,

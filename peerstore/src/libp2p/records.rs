@@ -1,11 +1,13 @@
 //! Certified addresses: signed peer records, verified before anything is touched, and the rules by which they
 //! take the place of older ones (S1 to S11 of the checklist).
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use libp2p_core::{Multiaddr, PeerRecord, SignedEnvelope};
 
 use super::address::normal_form;
-use super::addresses::Origin;
+use super::addresses::{IDENTIFY_ADDRESSES_MAX, Origin};
 use super::datastore::Batch;
 use super::editor::PeerEditor;
 use super::error::{Error, ErrorKind, Result};
@@ -39,6 +41,15 @@ impl Consumed {
     #[must_use]
     pub fn is_accepted(self) -> bool {
         matches!(self, Consumed::Accepted | Consumed::Refreshed)
+    }
+}
+
+/// How many addresses of one record are taken: as many as of an identify message, or as a peer may have if that is
+/// more.
+fn addresses_max(options: &Options) -> usize {
+    match options.addresses_max {
+        0 => usize::MAX,
+        max => max.max(IDENTIFY_ADDRESSES_MAX),
     }
 }
 
@@ -84,16 +95,17 @@ impl PeerEditor<'_> {
     /// `InvalidRecord` if it does not hold, `TooLarge`, `TooMany`; nothing changed then.
     pub fn consume_record(&mut self, envelope: &[u8], ttl: Ttl) -> Result<Consumed> {
         let record = Verified::read(envelope, &self.core.options)?;
-        self.consume_verified(&record, ttl)
+        self.consume_verified(&record, ttl, addresses_max(&self.core.options))
     }
 
-    /// As [`PeerEditor::consume_record`], for what only the peer itself can have sent: another peer's
-    /// record is an error.
+    /// As [`PeerEditor::consume_record`], for what only the peer itself can have sent, with identify: another
+    /// peer's record is an error, and of its addresses as many are taken as of an unsigned message.
     ///
     /// # Errors
     /// `InvalidRecord` for another peer's too.
     pub(crate) fn consume_own_record(&mut self, envelope: &[u8], ttl: Ttl) -> Result<Consumed> {
-        match self.consume_record(envelope, ttl)? {
+        let record = Verified::read(envelope, &self.core.options)?;
+        match self.consume_verified(&record, ttl, IDENTIFY_ADDRESSES_MAX)? {
             Consumed::UnexpectedPeer => {
                 let what = format!(
                     "a signed record does not hold: it is not that of {}",
@@ -105,7 +117,13 @@ impl PeerEditor<'_> {
         }
     }
 
-    pub(crate) fn consume_verified(&mut self, record: &Verified, ttl: Ttl) -> Result<Consumed> {
+    /// Takes the first so many addresses of a record.
+    pub(crate) fn consume_verified(
+        &mut self,
+        record: &Verified,
+        ttl: Ttl,
+        addresses_max: usize,
+    ) -> Result<Consumed> {
         if record.peer != self.peer {
             return Ok(Consumed::UnexpectedPeer);
         }
@@ -140,14 +158,17 @@ impl PeerEditor<'_> {
         let new: Vec<Multiaddr> = record
             .addresses
             .iter()
+            .take(addresses_max)
             .filter_map(|addr| normal_form(&self.peer, addr))
             .collect();
+        // Looked for as often as there are addresses already.
+        let named: HashSet<&Multiaddr> = new.iter().collect();
         self.remove_where(RemovalReason::Superseded, |address| {
-            let stays = new.contains(&address.addr) || address.is_pinned() || address.uncertified;
+            let stays = named.contains(&address.addr) || address.is_pinned() || address.uncertified;
             address.certified && !stays
         });
         for address in &mut self.reach.addresses {
-            address.certified &= new.contains(&address.addr);
+            address.certified &= named.contains(&address.addr);
         }
         let origin = Origin {
             source: Source::Identify,
@@ -165,7 +186,8 @@ impl PeerEditor<'_> {
 impl Peerstore {
     /// Takes a signed peer record, as an envelope in its wire form: verified first, then applied as
     /// one change of the peer that signed it. Its addresses take the place of those of the record
-    /// before, except pinned ones and those that were also added without a signature.
+    /// before, except pinned ones and those that were also added without a signature. Of one record the
+    /// first 500 are taken, or as many as [`Options::addresses_max`] allows if that is more.
     ///
     /// # Errors
     /// `InvalidRecord` if form, signature, type or signer do not hold; `TooLarge`; `TooMany` at
@@ -191,8 +213,10 @@ impl Peerstore {
     pub fn consume_record(&self, envelope: &[u8], ttl: Ttl) -> Result<Consumed> {
         self.core().check_writable()?;
         let record = Verified::read(envelope, &self.core().options)?;
-        self.core()
-            .update(&record.peer, |peer| peer.consume_verified(&record, ttl))
+        let max = addresses_max(&self.core().options);
+        self.core().update(&record.peer, |peer| {
+            peer.consume_verified(&record, ttl, max)
+        })
     }
 
     /// As [`Peerstore::consume_record`], of this peer alone: another's is
@@ -211,8 +235,10 @@ impl Peerstore {
         if record.peer != peer.into() {
             return Ok(Consumed::UnexpectedPeer);
         }
-        self.core()
-            .update(&record.peer, |peer| peer.consume_verified(&record, ttl))
+        let max = addresses_max(&self.core().options);
+        self.core().update(&record.peer, |peer| {
+            peer.consume_verified(&record, ttl, max)
+        })
     }
 
     /// The signed record of a peer, byte for byte, while the peer has an address that lives.

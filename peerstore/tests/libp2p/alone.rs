@@ -104,6 +104,84 @@ fn c6_the_memory_of_a_removal_does_not_grow_with_the_store() {
     }
 }
 
+// ---- memory of a peer
+
+/// Bytes of memory a peer when a store is opened, of which what a limit of peers costs; and a peer that something
+/// protects for a time.
+fn bytes_of_a_peer(many: u32) -> [usize; 3] {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let clock = Arc::new(ManualClock::new(NOW_MS));
+    let open = |limit: u64| {
+        let options = Options::default()
+            .clock(clock.clone())
+            .background(false)
+            .peers_max(limit);
+        Peerstore::open(dir.path().join("store"), options).expect("opened")
+    };
+    let fill = |change: &dyn Fn(&mut peercask_peerstore::libp2p::PeerEditor<'_>)| {
+        let peers = open(0);
+        let all: Vec<Peer> = (0..many).map(id).collect();
+        for some in all.chunks(512) {
+            let done = peers.update_many(some, |editors| {
+                editors.iter_mut().for_each(change);
+                Ok(())
+            });
+            done.expect("told");
+        }
+        peers.close().expect("closed");
+    };
+    let weigh = |limit: u64| {
+        let before = ALLOCATOR.allocated();
+        let peers = open(limit);
+        assert_eq!(peers.count(), u64::from(many));
+        let each = (ALLOCATOR.allocated() - before) / many as usize;
+        peers.close().expect("closed");
+        each
+    };
+    fill(&|peer| peer.add_addrs(&addrs(0..1), Ttl::ADDRESS));
+    let (free, limited) = (weigh(0), weigh(1 << 30));
+    fill(&|peer| {
+        peer.set_tag("keep-alive", 0, Ttl::ADDRESS).expect("a tag");
+    });
+    [free, limited, weigh(1 << 30)]
+}
+
+/// As long as an Ed25519 id.
+fn id(number: u32) -> Peer {
+    let mut bytes = [7; 38];
+    bytes[..4].copy_from_slice(&number.to_le_bytes());
+    Peer::from_bytes(&bytes).expect("short")
+}
+
+/// The documentation of the room says what a peer costs; `PEERCASK_PEERS` for another number of peers, and `--nocapture`
+/// to see it.
+#[test]
+#[expect(clippy::print_stderr, reason = "the figures of the documentation")]
+fn a_peer_costs_what_the_documentation_says() {
+    let test = "a_peer_costs_what_the_documentation_says";
+    let asked = std::env::var("PEERCASK_PEERS").ok();
+    let asked: Option<u32> = asked.and_then(|text| text.parse().ok());
+    if asked.is_none() && !is_alone(test) {
+        return;
+    }
+    let many = asked.unwrap_or(20_000);
+    let [free, limited, protected] = bytes_of_a_peer(many);
+    eprintln!(
+        "{many} peers: {free} bytes each, {limited} with a limit, {protected} if all are protected for a time"
+    );
+    // Places come 64 times 1,024 at a time, so that few peers share the room of many.
+    let places = (many as usize).next_multiple_of(64 * 1_024) * 2 / many as usize;
+    assert!(free < 64 * places + 60, "{free}");
+    assert!(
+        limited - free < 8 * places + 48,
+        "{limited}, {free} without"
+    );
+    assert!(
+        protected - limited < 200,
+        "{protected}, {limited} otherwise"
+    );
+}
+
 // ---- descriptors and threads
 
 /// Descriptors of this process that lead into a directory.

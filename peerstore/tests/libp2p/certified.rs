@@ -259,6 +259,30 @@ each_backend! {
         assert_eq!(refused.kind(), ErrorKind::TooLarge);
     }
 
+    /// Of one message no more addresses are taken than of an unsigned one, however many a record holds.
+    fn of_a_record_that_identify_brings_as_many_addresses_are_taken_as_of_a_list(backend) {
+        let place = Place::with(backend, Options::default().addresses_max(0));
+        let peers = place.peers();
+        peers.connected(peer(1), Some(&addr(0))).expect("connected");
+        for seq in 1..4 {
+            let from = usize::try_from(seq).expect("small") * 100;
+            let record = signed(&key(1), seq, &addrs(from..from + 2_000));
+            let told = Identified { record: Some(&record), ..Identified::default() };
+            peers.identified(peer(1), &told).expect("told");
+            let found = peers.addresses(peer(1)).expect("readable");
+            let certified = found.iter().filter(|address| address.certified).count();
+            assert_eq!((found.len(), certified), (500, 500), "seq {seq}");
+            assert_eq!(peers.record(peer(1)).expect("readable").as_deref(), Some(&record[..]));
+        }
+        // Where the caller chose another limit, a record by itself is taken up to it.
+        let record = signed(&key(2), 1, &addrs(0..2_000));
+        peers.consume_record(&record, Ttl::CONNECTED).expect("holds");
+        assert_eq!(peers.addrs(peer(2)).expect("readable").len(), 2_000, "0 is no limit");
+        let place = Place::with(backend, Options::default().addresses_max(50));
+        place.peers().consume_record(&record, Ttl::CONNECTED).expect("holds");
+        assert_eq!(place.peers().addrs(peer(2)).expect("readable").len(), 500);
+    }
+
     fn s10_the_own_record_is_kept(backend) {
         let mut place = Place::new(backend);
         assert_eq!(place.peers().local_record().expect("readable"), None);

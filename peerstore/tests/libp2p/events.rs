@@ -169,6 +169,23 @@ each_backend! {
         assert_eq!(gone(told), 1);
     }
 
+    fn who_follows_addresses_is_told_of_all_but_what_else_a_peer_is(backend) {
+        let place = Place::new(backend);
+        let peers = place.peers();
+        let (mut all, mut some) = (peers.events(), peers.address_events());
+        peers.add_addrs(peer(1), &addrs(0..2), Ttl::ADDRESS).expect("added");
+        peers.set_protocols(peer(1), &["/a"]).expect("set");
+        peers.set_addrs(peer(1), &addrs(0..1), Ttl::NONE).expect("removed");
+        peers.forget_peer(peer(1)).expect("forgotten");
+        let is_update = |event: &Event| matches!(event.kind, EventKind::PeerUpdated { .. });
+        let all = drain(&mut all);
+        assert!(all.iter().any(is_update));
+        let rest: Vec<String> = all.iter().filter(|event| !is_update(event)).map(word).collect();
+        let told: Vec<String> = drain(&mut some).iter().map(word).collect();
+        assert_eq!(told, rest);
+        assert_eq!(told.len(), 6, "{told:?}");
+    }
+
     fn of_each_peer_the_order_is_that_of_the_changes(backend) {
         let place = Place::with(backend, Options::default().events_max(100_000));
         let peers = place.peers();

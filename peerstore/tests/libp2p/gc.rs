@@ -154,12 +154,66 @@ each_backend! {
         peers.set_tag(peer(4), "keep-alive", 1, Ttl::PERMANENT).expect("set");
         peers.add_private_key(peer(7), &key(7)).expect("added");
         let refused = peers.add_addrs(peer(8), &addrs(0..1), Ttl::ADDRESS).expect_err("all protected");
-        assert_eq!(refused.kind(), ErrorKind::TooMany);
+        assert_eq!(refused.kind(), ErrorKind::TooManyPeers);
         assert!(!peers.has_peer(peer(8)));
         // What does not come in pushes out nobody.
         peers.remove_tag(peer(4), "keep-alive").expect("removed");
         peers.update_addrs(peer(8), Ttl::ADDRESS, Ttl::NONE).expect("nothing");
         assert!(peers.has_peer(peer(4)));
+    }
+
+    fn c10_a_protection_that_is_over_protects_nobody(backend) {
+        let mut place = Place::with(backend, Options::default().peers_max(3).image_peers_min(0));
+        for who in [1, 2, 3] {
+            add(place.peers(), who, 0..1, 3_600);
+            let life = if who == 3 { 30 } else { 10 };
+            place.peers().set_tag(peer(who), "keep-alive", 1, ttl(life)).expect("set");
+            place.sleep(seconds(1));
+        }
+        let refused = place.peers().add_addrs(peer(4), &addrs(0..1), ttl(3_600)).expect_err("all protected");
+        assert_eq!(refused.kind(), ErrorKind::TooManyPeers);
+        place.sleep(seconds(11));
+        add(place.peers(), 4, 0..1, 3_600);
+        let known = |place: &Place| (1..8).filter(|who| place.peers().has_peer(peer(*who))).collect::<Vec<u8>>();
+        assert_eq!(known(&place), [2, 3, 4], "the one that was updated first went");
+        // The protection that runs out while the store is closed, or after it was opened again.
+        place.peers().set_tag(peer(4), "keep-alive", 1, ttl(5)).expect("set");
+        place.peers().set_tag(peer(2), "keep-alive", 1, ttl(9)).expect("set");
+        place.sleep(seconds(1));
+        if place.lasts() {
+            place.reopen();
+        }
+        place.sleep(seconds(5));
+        add(place.peers(), 5, 0..1, 3_600);
+        assert_eq!(known(&place), [2, 3, 5]);
+        place.peers().set_tag(peer(5), "keep-alive", 1, ttl(60)).expect("set");
+        place.sleep(seconds(6));
+        add(place.peers(), 6, 0..1, 3_600);
+        assert_eq!(known(&place), [3, 5, 6]);
+    }
+
+    /// Who was to go and stayed, because the change failed, may go for the next one.
+    fn c10_a_newcomer_that_fails_pushes_out_nobody_and_the_next_one_finds_room(backend) {
+        let place = Place::with(backend, Options::default().peers_max(2));
+        let peers = place.peers();
+        add(peers, 1, 0..1, 3_600);
+        place.sleep(seconds(1));
+        add(peers, 2, 0..1, 3_600);
+        place.sleep(seconds(1));
+        // Three newcomers, one of whom is there already, and room for two: one of the two that may go is in the
+        // same change, so that it is looked at and left.
+        let newcomers = [peer(1), peer(3), peer(4), peer(5)];
+        let refused = peers.update_many(&newcomers, |editors| {
+            editors.iter_mut().for_each(|editor| editor.add_addrs(&addrs(1..2), ttl(3_600)));
+            Ok(())
+        });
+        assert_eq!(refused.expect_err("no room").kind(), ErrorKind::TooManyPeers);
+        assert!(peers.has_peer(peer(1)) && peers.has_peer(peer(2)));
+        for who in [6, 7] {
+            add(peers, who, 0..1, 3_600);
+            place.sleep(seconds(1));
+        }
+        assert!(peers.has_peer(peer(6)) && peers.has_peer(peer(7)), "both had to go");
     }
 
     fn c10_a_flood_of_strangers_pushes_out_nobody_who_is_protected(backend) {
