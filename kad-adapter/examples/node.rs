@@ -16,7 +16,6 @@ mod common;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use common::rejoin::Rejoin;
 use common::swarm::{self, Failure, Node, NodeEvent};
 use futures::StreamExt as _;
 use libp2p_core::Multiaddr;
@@ -25,7 +24,7 @@ use libp2p_kad as kad;
 use libp2p_kad::{QueryResult, Quorum, Record, RecordKey};
 use libp2p_swarm::{Swarm, SwarmEvent};
 use peercask_kad::{Handle, Options, PersistentStore, Republisher};
-use peercask_peerstore::swarm::{Config as PeerConfig, PersistentStore as PeerStore};
+use peercask_peerstore::swarm::{Config as PeerConfig, PersistentStore as PeerStore, Rejoin};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 struct Args {
@@ -93,7 +92,7 @@ async fn main() -> Result<(), Failure> {
         tokio::select! {
             event = swarm.select_next_some() => {
                 if matches!(event, SwarmEvent::OutgoingConnectionError { .. }) {
-                    rejoin.tick(&mut swarm);
+                    rejoin.tick(&mut swarm, Node::peer_store);
                 }
                 on_event(&mut swarm, &mut republisher, event);
             }
@@ -102,7 +101,7 @@ async fn main() -> Result<(), Failure> {
                 _ => break,
             },
             _ = tick.tick() => {
-                rejoin.tick(&mut swarm);
+                rejoin.tick(&mut swarm, Node::peer_store);
                 republisher.tick(&mut swarm.behaviour_mut().kad)?;
             }
         }

@@ -6,6 +6,5 @@ pub mod child;
 pub mod config;
 mod job;
 pub mod node;
-pub mod rejoin;
 pub mod swarm;
 mod trouble;

@@ -11,14 +11,13 @@ use libp2p_kad::{GetProvidersOk, GetRecordOk, QueryResult, Quorum, Record, Recor
 use libp2p_swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p_swarm::{ConnectionId, Swarm, SwarmEvent};
 use peercask_kad::{Handle, Republisher};
-use peercask_peerstore::swarm::{Config as PeerConfig, PersistentStore as PeerStore};
+use peercask_peerstore::swarm::{Config as PeerConfig, PersistentStore as PeerStore, Rejoin};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use super::any_store::AnyStore;
 pub use super::config::Config;
 use super::config::open_store;
 use super::job::{Connects, Job, told_times};
-use super::rejoin::Rejoin;
 use super::swarm::{self, Failure, Node, NodeEvent};
 use super::trouble;
 
@@ -107,7 +106,7 @@ impl Running {
     }
 
     fn on_tick(&mut self) {
-        self.rejoin.tick(&mut self.swarm);
+        self.rejoin.tick(&mut self.swarm, Node::peer_store);
         if let Some(republisher) = &mut self.republisher {
             // Closed: the node is about to end.
             let _closed = republisher.tick(&mut self.swarm.behaviour_mut().kad);
@@ -153,7 +152,7 @@ impl Running {
             }
             ["connected"] => {
                 let count = self.swarm.connected_peers().count();
-                say(&format!("connected {count} dials {}", self.rejoin.dials));
+                say(&format!("connected {count} dials {}", self.rejoin.dials()));
             }
             ["remembered"] => {
                 let peers = self.swarm.behaviour().peers.as_ref();
@@ -341,7 +340,9 @@ impl Running {
                 self.on_connected(connection_id)?;
             }
             // The next ones at once.
-            SwarmEvent::OutgoingConnectionError { .. } => self.rejoin.tick(&mut self.swarm),
+            SwarmEvent::OutgoingConnectionError { .. } => {
+                self.rejoin.tick(&mut self.swarm, Node::peer_store);
+            }
             _ => {}
         }
         Ok(())

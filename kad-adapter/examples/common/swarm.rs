@@ -10,7 +10,6 @@ use libp2p_kad as kad;
 use libp2p_kad::store::RecordStore;
 use libp2p_swarm::behaviour::toggle::Toggle;
 use libp2p_swarm::{NetworkBehaviour, StreamProtocol, Swarm};
-use peercask_peerstore::libp2p::Identified;
 use peercask_peerstore::swarm::{Behaviour as PeerBehaviour, PersistentStore as PeerStore};
 
 pub type Failure = Box<dyn Error + Send + Sync>;
@@ -25,6 +24,13 @@ pub struct Node<S: RecordStore + Send + 'static> {
     pub identify: libp2p_identify::Behaviour,
     /// Learns the addresses of peers from the swarm, and gives them to it for dials.
     pub peers: Toggle<PeerBehaviour>,
+}
+
+impl<S: RecordStore + Send + 'static> Node<S> {
+    /// The peer store, if it has one.
+    pub fn peer_store(&self) -> Option<&PeerStore> {
+        self.peers.as_ref().map(PeerBehaviour::store)
+    }
 }
 
 /// The key pair kept in `path`, made on the first start.
@@ -70,7 +76,7 @@ pub fn build<S: RecordStore + Send + 'static>(
     Ok(Swarm::new(transport, behaviour, local, config))
 }
 
-/// What identify told goes to the routing table, and what else it tells to the peer store. A peer
+/// What identify told goes to the routing table and to the peer store. A peer
 /// store that cannot take it says so in its health.
 pub fn identified<S: RecordStore + Send + 'static>(
     swarm: &mut Swarm<Node<S>>,
@@ -84,18 +90,6 @@ pub fn identified<S: RecordStore + Send + 'static>(
     let Some(peers) = node.peers.as_mut() else {
         return;
     };
-    let protocols: Vec<String> = info.protocols.iter().map(ToString::to_string).collect();
-    let record = info
-        .signed_peer_record
-        .as_ref()
-        .map(|envelope| envelope.clone().into_protobuf_encoding());
-    let told = Identified {
-        record: record.as_deref(),
-        protocols: &protocols,
-        agent_version: Some(&info.agent_version),
-        protocol_version: Some(&info.protocol_version),
-        ..Identified::default()
-    };
     // A record that does not hold is the sender's fault, a full disk ours: the node goes on.
-    let _told = peers.store_mut().identified(peer, &told);
+    let _told = peers.store_mut().received(peer, info);
 }

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::libp2p::{Options, Peer, Ttl};
 
+/// How many more signed records there may be than peers.
+const MORE_RECORDS: u64 = 1_024;
+
 /// How a swarm's store keeps what it learns.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -37,8 +40,8 @@ impl Default for Config {
 
 impl Config {
     /// The most peers. Default: 100,000; 0 is no limit. At the limit the one that was not heard of
-    /// for the longest goes, of those that this node was not connected to within
-    /// [`Config::proven_life`].
+    /// for the longest goes, of those that this node did not dial with success within
+    /// [`Config::proven_life`]. As many signed records are kept, unless [`Config::books`] says otherwise.
     #[must_use]
     pub fn peers_max(mut self, peers_max: u64) -> Config {
         self.peers_max = peers_max;
@@ -68,7 +71,8 @@ impl Config {
         self
     }
 
-    /// How long an address lives after it last led to the peer. Default: seven days.
+    /// How long an address lives after it last led to the peer, which it does while a connection by it lasts. Default:
+    /// seven days.
     #[must_use]
     pub fn proven_life(mut self, proven_life: Duration) -> Config {
         self.proven_life = proven_life;
@@ -124,8 +128,18 @@ impl Config {
             .peers_max(self.peers_max)
             .addresses_max(self.addresses_max)
             .dial_failures_max(self.dial_failures_max)
+            // For a program that uses the books beside this store.
             .connected_at_open(self.proven())
             .peer_age_max(self.proven_life);
+        let records_max = Options::default().signed_records_max;
+        if options.signed_records_max == records_max {
+            // A newcomer brings its record before another's goes.
+            let of_peers = match self.peers_max {
+                0 => u64::MAX,
+                peers_max => peers_max.saturating_add(MORE_RECORDS),
+            };
+            options = options.signed_records_max(of_peers.max(records_max));
+        }
         if self.own_id.is_some() {
             options = options.own_id(self.own_id);
         }

@@ -1,7 +1,6 @@
 //! The store: what the swarm tells becomes changes of the books, what the books tell becomes events
 //! for the swarm. The rules of addresses are the books'; here is only what a swarm means by them.
 
-use std::collections::BTreeSet;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,24 +10,18 @@ use std::time::Instant;
 use libp2p_core::Multiaddr;
 use libp2p_identity::PeerId;
 use libp2p_peer_store::Store;
-use libp2p_swarm::behaviour::{ConnectionClosed, ConnectionEstablished, DialFailure};
-use libp2p_swarm::{DialError, FromSwarm};
+use libp2p_swarm::FromSwarm;
 
 use super::config::Config;
+use super::connections::Connections;
 use super::custom::CustomData;
+use super::event::Event;
+use super::health::Health;
 use super::scratch::Scratch;
 use crate::libp2p::{
-    self as books, Candidate, Confidence, Dial, Error, ErrorKind, EventKind, Identified,
-    KEEP_ALIVE, MetadataValue, Next, Origin, Peer, PeerEditor, Peerstore, Position, Result, Source,
-    Stream, Ttl,
+    self as books, Candidate, Confidence, Error, ErrorKind, EventKind, KEEPS_ITS_PEER,
+    MetadataValue, Next, Origin, Peer, Peerstore, Position, Result, Source, Stream, Ttl,
 };
-
-/// Where custom data stands in the metadata book.
-const CUSTOM: &str = "swarm.custom";
-/// What keeps a peer that was connected from being displaced. Goes by itself with the proven life.
-const WAS_CONNECTED: &str = "keep-alive.was-connected";
-/// How many peers are looked at for one that may go, when all were connected once.
-const SAMPLE: usize = 32;
 
 /// A peer store of a rust-libp2p swarm that survives restarts: takes the place of
 /// `libp2p-peer-store`'s `MemoryStore` in its `Behaviour`.
@@ -37,73 +30,26 @@ const SAMPLE: usize = 32;
 /// [`PersistentStore::health`].
 #[derive(Debug)]
 pub struct PersistentStore<T = ()> {
-    books: Peerstore,
-    config: Config,
+    pub(super) books: Peerstore,
+    pub(super) config: Config,
     events: Stream<books::Event>,
     /// Addresses that are lent until the next exclusive call.
-    scratch: Scratch,
+    pub(super) scratch: Scratch,
     /// Peers with a connection, as the swarm tells.
-    connected: BTreeSet<PeerId>,
-    last_contact: Option<Instant>,
+    pub(super) connections: Connections,
+    pub(super) last_contact: Option<Instant>,
     /// Where the next search for somebody to displace begins.
-    position: Option<Position>,
-    health: Health,
+    pub(super) position: Option<Position>,
+    pub(super) health: Health,
     not_lent: AtomicU64,
     set_aside: Option<PathBuf>,
     custom: PhantomData<fn() -> T>,
 }
 
-/// What happened in the store.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum Event {
-    /// A peer has an address that it had not.
-    PeerAddressAdded {
-        /// The peer.
-        peer_id: PeerId,
-        /// The address, without the peer's own `/p2p`.
-        address: Multiaddr,
-        /// Whether the program added it itself, so that no failed dial removes it.
-        is_permanent: bool,
-    },
-    /// An address is gone: its dials failed, it expired, newer ones took its place, its peer had to
-    /// make room, or the program removed it.
-    PeerAddressRemoved {
-        /// The peer.
-        peer_id: PeerId,
-        /// The address.
-        address: Multiaddr,
-    },
-    /// So many events were lost here, because nobody polled for too long.
-    Missed(u64),
-}
-
-/// How the store is.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-#[non_exhaustive]
-pub struct Health {
-    /// The last change that failed, as text; what the swarm told then is lost.
-    pub last_error: Option<String>,
-    /// How many changes failed.
-    pub errors: u64,
-    /// Peers that were heard of and not taken, because there were as many as there may be.
-    pub refused_peers: u64,
-    /// Look-ups answered as not known, because [`Config::scratch_bytes_max`] was lent.
-    pub not_lent: u64,
-    /// Custom data that said nothing to this version of the program, and was dropped.
-    pub custom_dropped: u64,
-    /// Failed dials that did not count, because this node reached nobody.
-    pub failures_without_contact: u64,
-    /// Records that could not be read at opening, as text; the rest is served.
-    pub damaged: Vec<String>,
-    /// Where a store lies now that could not be opened at all; this one began empty.
-    pub set_aside: Option<PathBuf>,
-}
-
 impl<T: CustomData> PersistentStore<T> {
     /// Opens the store in `dir`, making it if the directory is missing or empty. One that is damaged
     /// beyond opening is set aside under another name, and an empty one takes its place:
-    /// [`Health::set_aside`] says so. A node starts in any case.
+    /// [`Health::set_aside`] says so. So damage keeps no node from starting; what does stands below.
     ///
     /// # Errors
     /// `Locked` if another process or handle has it; `UnsupportedVersion` for a newer program's;
@@ -129,11 +75,11 @@ impl<T: CustomData> PersistentStore<T> {
     #[must_use]
     pub fn on(books: Peerstore, config: Config) -> PersistentStore<T> {
         PersistentStore {
-            events: books.events(),
+            events: books.address_events(),
             books,
             config,
             scratch: Scratch::default(),
-            connected: BTreeSet::new(),
+            connections: Connections::default(),
             last_contact: None,
             position: None,
             health: Health::default(),
@@ -166,7 +112,7 @@ impl<T: CustomData> PersistentStore<T> {
     /// Nothing is added that ends with another peer's name.
     ///
     /// # Errors
-    /// `TooMany` if there is no room for the peer; `StorageFull`, `Io`, `Poisoned`, `Closed`.
+    /// `TooManyPeers` if there is no room for the peer; `StorageFull`, `Io`, `Poisoned`, `Closed`.
     pub fn add_address(&mut self, peer: &PeerId, address: &Multiaddr) -> Result<bool> {
         self.scratch.clear();
         self.make(peer, true, |editor| {
@@ -186,6 +132,9 @@ impl<T: CustomData> PersistentStore<T> {
     /// `StorageFull`, `Io`, `Poisoned`, `Closed`.
     pub fn remove_address(&mut self, peer: &PeerId, address: &Multiaddr) -> Result<bool> {
         self.scratch.clear();
+        if let Some(address) = books::normal_form(&Peer::from(peer), address) {
+            self.connections.removed(peer, &address);
+        }
         self.books.update(peer, |editor| {
             let before = editor.addresses().len();
             editor.set_addrs(std::slice::from_ref(address), Ttl::NONE);
@@ -193,36 +142,8 @@ impl<T: CustomData> PersistentStore<T> {
         })
     }
 
-    /// What identify told of a peer: its protocols and versions, and its signed record, whose
-    /// addresses take the place of those of an older record. The addresses of an unsigned message
-    /// come through the swarm's own event.
-    ///
-    /// # Errors
-    /// `InvalidRecord` if the signed record does not hold or is another peer's, and nothing is changed
-    /// then; else as [`PersistentStore::add_address`].
-    pub fn identified(&mut self, peer: &PeerId, told: &Identified<'_>) -> Result<()> {
-        self.scratch.clear();
-        let heard = self.config.heard();
-        self.make(peer, true, |editor| {
-            if let Some(record) = told.record {
-                editor.consume_own_record(record, heard)?;
-            }
-            if !told.protocols.is_empty() {
-                editor.set_protocols(told.protocols)?;
-            }
-            for (key, value) in [
-                ("AgentVersion", told.agent_version),
-                ("ProtocolVersion", told.protocol_version),
-            ] {
-                if let Some(value) = value {
-                    editor.put_metadata(key, value)?;
-                }
-            }
-            Ok(())
-        })
-    }
-
-    /// The peers to dial first after a start: reached last, spread over networks.
+    /// The peers to dial first after a start: reached last, spread over networks. [`Rejoin`](super::Rejoin) dials
+    /// them until one answers.
     ///
     /// # Errors
     /// `Io`, `Closed`.
@@ -237,7 +158,7 @@ impl<T: CustomData> PersistentStore<T> {
     /// # Errors
     /// `Corrupted`, `Io`, `Closed`.
     pub fn custom_data(&mut self, peer: &PeerId) -> Result<Option<T>> {
-        let bytes = match self.books.metadata(peer, CUSTOM) {
+        let bytes = match self.books.metadata(peer, KEEPS_ITS_PEER) {
             Ok(MetadataValue::Bytes(bytes)) => bytes,
             Ok(_) => Vec::new(),
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -246,20 +167,20 @@ impl<T: CustomData> PersistentStore<T> {
         let data = T::decode(&bytes);
         if data.is_none() {
             self.health.custom_dropped += 1;
-            self.books.delete_metadata(peer, CUSTOM)?;
+            self.books.delete_metadata(peer, KEEPS_ITS_PEER)?;
         }
         Ok(data)
     }
 
-    /// Stores data about a peer in place of what was there; a peer with such data is kept without
-    /// an address too.
+    /// Stores data about a peer in place of what was there. A peer with such data is not forgotten, without an
+    /// address and however long ago it was heard of; at [`Config::peers_max`] it goes like any other.
     ///
     /// # Errors
     /// `TooLarge`; else as [`PersistentStore::add_address`].
     pub fn insert_custom_data(&mut self, peer: &PeerId, data: &T) -> Result<()> {
         let value = MetadataValue::Bytes(data.encode());
         self.make(peer, true, |editor| {
-            editor.put_metadata(CUSTOM, value.clone())
+            editor.put_metadata(KEEPS_ITS_PEER, value.clone())
         })
     }
 
@@ -270,213 +191,9 @@ impl<T: CustomData> PersistentStore<T> {
     pub fn take_custom_data(&mut self, peer: &PeerId) -> Result<Option<T>> {
         let data = self.custom_data(peer)?;
         if data.is_some() {
-            self.books.delete_metadata(peer, CUSTOM)?;
+            self.books.delete_metadata(peer, KEEPS_ITS_PEER)?;
         }
         Ok(data)
-    }
-
-    // ---- what the swarm says
-
-    /// Whether this node reaches anybody, so that a failed dial says something about the address.
-    fn has_contact(&self) -> bool {
-        let recently = |at: Instant| at.elapsed() < self.config.contact_window;
-        !self.connected.is_empty() || self.last_contact.is_some_and(recently)
-    }
-
-    fn heard_of(&mut self, peer: &PeerId, address: &Multiaddr) {
-        let heard = self.config.heard();
-        let origin = Origin {
-            source: Source::Unknown,
-            confidence: Confidence::Low,
-        };
-        let done = self.make(peer, false, |editor| {
-            editor.add_addrs_from(std::slice::from_ref(address), heard, origin);
-            Ok(())
-        });
-        match done {
-            Err(error) if error.kind() == ErrorKind::TooMany => self.health.refused_peers += 1,
-            other => self.note(other),
-        }
-    }
-
-    fn established(&mut self, told: &ConnectionEstablished<'_>) {
-        self.connected.insert(told.peer_id);
-        self.last_contact = Some(Instant::now());
-        let endpoint = told.endpoint;
-        let proven = self.config.proven();
-        let protects = self.config.peers_max > 0;
-        let done = match endpoint.is_dialer() {
-            true => self.make(&told.peer_id, true, |editor| {
-                for failed in told.failed_addresses {
-                    editor.record_dial(failed, Dial::Failed);
-                }
-                let address = endpoint.get_remote_address();
-                let found = std::slice::from_ref(address);
-                editor.add_addrs_from(found, proven, Source::Connection);
-                editor.record_dial(address, Dial::Succeeded);
-                if protects {
-                    protect(editor, proven)?;
-                }
-                Ok(())
-            }),
-            // The port that a listener sees is none to dial.
-            false => Ok(()),
-        };
-        self.note(done);
-    }
-
-    fn closed(&mut self, told: &ConnectionClosed<'_>) {
-        self.last_contact = Some(Instant::now());
-        if told.remaining_established > 0 {
-            return;
-        }
-        self.connected.remove(&told.peer_id);
-        if !told.endpoint.is_dialer() {
-            return;
-        }
-        // The proven life counts from the end of the connection.
-        let proven = self.config.proven();
-        let protects = self.config.peers_max > 0;
-        let done = self.books.update(told.peer_id, |editor| {
-            let address = told.endpoint.get_remote_address();
-            let known = books::normal_form(&editor.peer(), address);
-            if !editor
-                .addresses()
-                .iter()
-                .any(|one| Some(&one.addr) == known.as_ref())
-            {
-                return Ok(());
-            }
-            let found = std::slice::from_ref(address);
-            editor.add_addrs_from(found, proven, Source::Connection);
-            match protects {
-                true => protect(editor, proven),
-                false => Ok(()),
-            }
-        });
-        self.note(done);
-    }
-
-    fn failed(&mut self, told: &DialFailure<'_>) {
-        let Some(peer) = told.peer_id else { return };
-        match told.error {
-            DialError::WrongPeerId { obtained, address } => {
-                // Somebody answered: there is a network.
-                self.last_contact = Some(Instant::now());
-                let dial = Dial::WrongPeer(Peer::from(*obtained));
-                let is_known = self.has_address(&peer, address);
-                let done = match is_known {
-                    Ok(true) => self.books.record_dial(peer, address, dial),
-                    Ok(false) => Ok(()),
-                    Err(error) => Err(error),
-                };
-                self.note(done);
-            }
-            DialError::LocalPeerId { .. } => {
-                let is_own = self.config.own_id == Some(Peer::from(peer));
-                let done = match is_own {
-                    true => Ok(()),
-                    false => self.books.forget_peer(peer).map(drop),
-                };
-                self.note(done);
-            }
-            DialError::Transport(_) if !self.has_contact() => {
-                self.health.failures_without_contact += 1;
-            }
-            DialError::Transport(errors) => {
-                let done = self.books.update(peer, |editor| {
-                    for (address, _) in errors {
-                        editor.record_dial(address, Dial::Failed);
-                    }
-                    Ok(())
-                });
-                self.note(done);
-            }
-            _ => {}
-        }
-    }
-
-    fn has_address(&self, peer: &PeerId, address: &Multiaddr) -> Result<bool> {
-        let Some(address) = books::normal_form(&Peer::from(*peer), address) else {
-            return Ok(false);
-        };
-        Ok(self.books.addrs(peer)?.contains(&address))
-    }
-
-    /// A change that may bring a new peer. When there is no room for it, and `displaces`, one of
-    /// those that were connected loses its protection: the longest ago of a few.
-    fn make<R>(
-        &mut self,
-        peer: &PeerId,
-        displaces: bool,
-        mut change: impl FnMut(&mut PeerEditor<'_>) -> Result<R>,
-    ) -> Result<R> {
-        match self.books.update(peer, &mut change) {
-            Err(error) if displaces && error.kind() == ErrorKind::TooMany => {
-                self.unprotect_one()?;
-                self.books.update(peer, change)
-            }
-            other => other,
-        }
-    }
-
-    fn unprotect_one(&mut self) -> Result<()> {
-        let mut peers = self.books.all_peers();
-        if let Some(position) = self.position {
-            peers = peers.from(position);
-        }
-        let mut sample: Vec<Peer> = peers.by_ref().take(SAMPLE).collect();
-        self.position = Some(peers.position());
-        if sample.len() < SAMPLE {
-            peers = self.books.all_peers();
-            sample.extend(peers.by_ref().take(SAMPLE));
-            self.position = Some(peers.position());
-        }
-        let mut oldest = None;
-        for peer in sample {
-            let is_connected = peer
-                .to_peer_id()
-                .is_some_and(|peer| self.connected.contains(&peer));
-            if is_connected {
-                continue;
-            }
-            let tags = self.books.tags(peer)?;
-            let Some(tag) = tags.get(WAS_CONNECTED) else {
-                continue;
-            };
-            let others = tags
-                .keys()
-                .any(|name| name != WAS_CONNECTED && name.starts_with(KEEP_ALIVE));
-            if !others {
-                let found = (tag.expiry_ms, peer);
-                oldest =
-                    Some(oldest.map_or(found, |oldest: (Option<u64>, Peer)| oldest.min(found)));
-            }
-        }
-        match oldest {
-            Some((_, peer)) => self.books.remove_tag(peer, WAS_CONNECTED).map(drop),
-            None => Ok(()),
-        }
-    }
-
-    fn note(&mut self, done: Result<()>) {
-        if let Err(error) = done {
-            tracing::warn!(%error, "what the swarm told could not be stored");
-            self.health.errors += 1;
-            self.health.last_error = Some(error.to_string());
-        }
-    }
-}
-
-/// Keeps a peer from being displaced by those that were only heard of; written once in an eighth of
-/// the life.
-fn protect(editor: &mut PeerEditor<'_>, life: Ttl) -> Result<()> {
-    let until_ms = editor.now_ms.saturating_add(life.millis());
-    let tag = editor.profile()?.tags.get(WAS_CONNECTED);
-    let enough_ms = until_ms.saturating_sub(life.millis() / 8);
-    match tag.is_some_and(|tag| tag.expiry_ms.is_none_or(|at_ms| at_ms > enough_ms)) {
-        true => Ok(()),
-        false => editor.set_tag(WAS_CONNECTED, 0, life),
     }
 }
 
@@ -535,6 +252,10 @@ impl<T: CustomData + 'static> Store for PersistentStore<T> {
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Event> {
         self.scratch.clear();
+        if self.keep_proven() {
+            // A few at a time, so that the swarm's turn is short.
+            context.waker().wake_by_ref();
+        }
         loop {
             let next = match self.events.poll_next(context) {
                 Poll::Ready(Some(next)) => next,
@@ -549,6 +270,7 @@ impl<T: CustomData + 'static> Store for PersistentStore<T> {
             let Some(peer_id) = event.peer.to_peer_id() else {
                 continue;
             };
+            self.note_removal(&peer_id, &event.kind);
             match event.kind {
                 EventKind::AddressAdded(address) => {
                     return Poll::Ready(Event::PeerAddressAdded {

@@ -8,8 +8,10 @@ mod common;
 
 mod customs;
 mod dials;
+mod lasting;
 mod limits;
 mod parity;
 mod restart;
 mod support;
 mod table;
+mod upstream;

@@ -8,12 +8,11 @@ use libp2p_peer_store::Store;
 use peercask_peerstore::libp2p::{ErrorKind, Identified, Peer};
 use peercask_peerstore::swarm::PersistentStore;
 
-use crate::support::{Place, addr, close, connected, dialler, events, heard, known};
+use crate::support::{Place, addr, close, connected, copied, dialler, events, heard, known};
 
 #[test]
 fn after_a_restart_or_a_kill_everything_is_as_it_was_and_nothing_is_told_as_new() {
     let place = Place::new();
-    let copy = tempfile::tempdir().expect("a temporary directory");
     let mut store = place.open_with::<String>(place.config());
     let peers: Vec<PeerId> = (0..30).map(|_| PeerId::random()).collect();
     for (peer, number) in peers.iter().zip(1..) {
@@ -28,11 +27,7 @@ fn after_a_restart_or_a_kill_everything_is_as_it_was_and_nothing_is_told_as_new(
     }
     let before: Vec<_> = peers.iter().map(|peer| known(&store, peer)).collect();
     // The files as a kill leaves them: taken from under the open store.
-    for entry in fs::read_dir(place.path()).expect("there") {
-        let from = entry.expect("listed").path();
-        let name = from.file_name().expect("a file").to_owned();
-        fs::copy(&from, copy.path().join(name)).expect("copied");
-    }
+    let copy = copied(&place.path());
     close(store);
     for dir in [place.path(), copy.path().to_path_buf()] {
         let mut store: PersistentStore<String> =

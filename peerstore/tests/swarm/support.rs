@@ -107,14 +107,51 @@ pub(crate) fn connected(
     }));
 }
 
+/// One of several connections to a peer, by its number.
+pub(crate) fn connected_as(
+    store: &mut impl Store,
+    connection: usize,
+    peer: &PeerId,
+    point: &ConnectedPoint,
+) {
+    store.on_swarm_event(&FromSwarm::ConnectionEstablished(ConnectionEstablished {
+        peer_id: *peer,
+        connection_id: ConnectionId::new_unchecked(connection),
+        endpoint: point,
+        failed_addresses: &[],
+        other_established: connection - 1,
+    }));
+}
+
 pub(crate) fn closed(store: &mut impl Store, peer: &PeerId, point: &ConnectedPoint) {
+    closed_as(store, 1, peer, point, 0);
+}
+
+pub(crate) fn closed_as(
+    store: &mut impl Store,
+    connection: usize,
+    peer: &PeerId,
+    point: &ConnectedPoint,
+    remaining: usize,
+) {
     store.on_swarm_event(&FromSwarm::ConnectionClosed(ConnectionClosed {
         peer_id: *peer,
-        connection_id: ConnectionId::new_unchecked(1),
+        connection_id: ConnectionId::new_unchecked(connection),
         endpoint: point,
         cause: None,
-        remaining_established: 0,
+        remaining_established: remaining,
     }));
+}
+
+/// The files of an open store, as a kill leaves them.
+pub(crate) fn copied(dir: &std::path::Path) -> TempDir {
+    let copy = tempfile::tempdir().expect("a temporary directory");
+    for entry in std::fs::read_dir(dir).expect("there") {
+        let from = entry.expect("listed").path();
+        let name = from.file_name().expect("a file").to_owned();
+        std::fs::copy(&from, copy.path().join(name)).expect("copied");
+    }
+    copy
 }
 
 pub(crate) fn dial_failed(store: &mut impl Store, peer: &PeerId, error: &DialError) {
