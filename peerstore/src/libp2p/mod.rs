@@ -20,8 +20,9 @@
 //!
 //! A peer is up to three records: how it is reached (`a`), its profile (`b`: protocols, metadata, tags, signed
 //! record) and its keys (`k`), so that what changes often is small. On Peercask each kind is a hash keyspace. In
-//! memory each peer costs 64 bytes and a share of two tables beside the engine's ten for each record, and no
-//! peer's addresses, except refreshes that wait, of bounded size, and a cache if one is asked for
+//! memory each peer costs some 110 bytes: 64 for what is known of it, a share of two tables, and the engine's ten for
+//! each record; 43 more with a limit of peers ([`Options::peers_max`]), and again 47 while a tag protects it for a time. No
+//! peer's addresses are there, except refreshes that wait, of bounded size, and a cache if one is asked for
 //! ([`Options::cache_bytes`]). Peers are dealt into 64
 //! shards; writers of one shard go one after the other, readers never wait for a writer, a removal or the
 //! device. One background thread, joined by [`Peerstore::close`]; none with [`Options::background`] off.
