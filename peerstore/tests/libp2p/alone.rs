@@ -156,7 +156,6 @@ fn id(number: u32) -> Peer {
 /// The documentation of the room says what a peer costs; `PEERCASK_PEERS` for another number of peers, and `--nocapture`
 /// to see it.
 #[test]
-#[expect(clippy::print_stderr, reason = "the figures of the documentation")]
 fn a_peer_costs_what_the_documentation_says() {
     let test = "a_peer_costs_what_the_documentation_says";
     let asked = std::env::var("PEERCASK_PEERS").ok();
