@@ -109,6 +109,56 @@ fn after_a_kill_only_what_the_image_does_not_cover_is_read() {
     assert_same(&found, &all, "after a kill");
 }
 
+/// So many that they come in ranges, and an image of so many blocks that several threads read it: new keys,
+/// new values, deletes, before the first key of the image and behind its last.
+#[test]
+fn many_records_behind_an_image_are_brought_in() {
+    let place = Place::new();
+    let options = options(&place).segment_bytes(256 << 10).recovery_threads(3);
+    let store = place.open_with(options.clone());
+    let spaces = [hash(&store, "a"), ordered(&store, "b")];
+    let key = |i: u32| match i % 11 {
+        0 => format!("p{:08x}", i.wrapping_mul(0x9E37_79B1)),
+        1 => format!("z{i}"),
+        _ => format!("peer/{:08x}", i.wrapping_mul(0x9E37_79B1)),
+    };
+    let write = |keys: std::ops::Range<u32>, with: &dyn Fn(u32) -> Option<Vec<u8>>| {
+        for first in keys.clone().step_by(1_000) {
+            let mut batch = store.batch();
+            for i in first..(first + 1_000).min(keys.end) {
+                for space in &spaces {
+                    match with(i) {
+                        Some(value) => batch.put(space, key(i), value),
+                        None => batch.delete(space, key(i)),
+                    }
+                }
+            }
+            batch.commit().expect("there is room");
+        }
+    };
+    write(1_000..34_000, &|i| Some(vec![1; 1 + i as usize % 5]));
+    store.save_image().expect("there is room");
+    write(22_000..44_000, &|i| {
+        (i % 5 > 0).then(|| vec![2; 1 + i as usize % 7])
+    });
+    write(0..1_000, &|_| Some(Vec::new()));
+    let all = contents(&store);
+    let stats = store.stats();
+    let copy = Place::copy_of(place.path());
+    let reopened = copy.open_with(options.clone());
+    assert!(reopened.recovery().image_used);
+    assert_same(&contents(&reopened), &all, "by the image and the hints");
+    let found = reopened.stats();
+    assert_eq!(found.keys, stats.keys);
+    assert_eq!(
+        (found.live_bytes, found.dead_bytes),
+        (stats.live_bytes, stats.dead_bytes)
+    );
+    let (without, report) = opened(place.path(), &place, false);
+    assert!(!report.image_used);
+    assert_same(&without, &all, "by the hints");
+}
+
 /// Dead bytes that the image does not know of must not be forgotten: merge lives by them.
 #[test]
 fn what_died_since_the_image_is_counted() {

@@ -7,7 +7,7 @@ use std::ops::Bound;
 
 use super::candidates::Candidates;
 use super::hash::{HashKeydir, Rehash};
-use super::image::{SlotMap, ordered_entries, save_ordered};
+use super::image::save_ordered;
 use super::ordered::OrderedKeydir;
 use crate::options::IndexKind;
 use crate::segment::location::Location;
@@ -102,17 +102,5 @@ impl Keydir {
             Keydir::Hash(keydir) => keydir.save(emit),
             Keydir::Ordered(keydir) => save_ordered(keydir, emit),
         }
-    }
-
-    /// Fills an empty keydir from the bodies of all its blocks. False if they are not what a
-    /// keydir of this kind gave: then it is to be thrown away.
-    pub(crate) fn load(&self, bodies: &[&[u8]], slots: &SlotMap, threads: usize) -> bool {
-        let loaded = match self {
-            Keydir::Hash(keydir) => keydir.load(bodies, slots, threads),
-            Keydir::Ordered(keydir) => {
-                ordered_entries(bodies, slots).map(|entries| keydir.fill(&entries, threads))
-            }
-        };
-        loaded.is_some()
     }
 }

@@ -34,8 +34,11 @@ const CHUNKS: usize = 40;
 /// Pages of an image that one thread takes at a time.
 const LOADED_AT_ONCE: usize = 16;
 
+/// Pages that are split side by side while the store opens; what is made waits until all of them are.
+const SPLIT_AT_ONCE: u64 = 256;
+
 /// Reads the record at a location and hashes its key; `None` if that cannot be read.
-pub(crate) type Rehash<'a> = &'a dyn Fn(Location) -> Option<u128>;
+pub(crate) type Rehash<'a> = &'a (dyn Fn(Location) -> Option<u128> + Sync);
 
 /// Where a page stands.
 #[derive(Default)]
@@ -242,6 +245,7 @@ impl HashKeydir {
         }
         let pages = self.pages.load(Ordering::Acquire);
         let page_of = |row: &(u128, Location)| index_of(turned(row.0), pages);
+        let mut entries: Vec<Entry> = Vec::new();
         for rows in rows.chunk_by(|a, b| page_of(a) == page_of(b)) {
             let Some(index) = rows.first().map(page_of) else {
                 continue;
@@ -255,9 +259,50 @@ impl HashKeydir {
             let tag = |hash: &u128| Tag::of(turned(*hash) >> page.depth, u64::BITS);
             let new = rows.iter().map(|(hash, location)| (tag(hash), *location));
             self.len.fetch_add(rows.len() as u64, Ordering::Relaxed);
-            let entries = page.entries().chain(new);
-            self.swap(cell, &mut count, index, page.depth, entries);
+            // They are gone through several times: as a list, which one thread has once, in half the time.
+            entries.clear();
+            entries.extend(page.entries().chain(new));
+            self.swap(cell, &mut count, index, page.depth, entries.iter().copied());
         }
+    }
+
+    /// Splits the pages that so many entries ask for, as `tend` would one after the other. Nobody else
+    /// uses the keydir yet.
+    pub(crate) fn split_for(&self, entries: u64, rehash: Rehash<'_>, threads: usize) {
+        let due = entries.div_ceil(PAGE_ENTRIES);
+        loop {
+            let pages = self.pages.load(Ordering::Acquire);
+            let level = 1 << pages.ilog2();
+            // What is made by one of these splits is not split by another.
+            let end = due.min(2 * level).min(pages + SPLIT_AT_ONCE);
+            let split: Vec<u64> = (pages - level..end.saturating_sub(level)).collect();
+            let halves = in_parallel(&split, threads, |index| self.halves_of(*index, rehash));
+            if halves.is_empty() {
+                return;
+            }
+            for (index, halves) in split.into_iter().zip(halves) {
+                // `tend` puts off what cannot be split.
+                let Some([stay, go]) = halves else { return };
+                let (cell, new) = (self.cell(index), self.cell_or_new(index + level));
+                self.install(new, &mut new.lock(), go);
+                self.pages.store(index + level + 1, Ordering::Release);
+                self.install(cell, &mut cell.lock(), stay);
+                self.split_above
+                    .store((index + level + 1) * PAGE_ENTRIES, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The two pages that one is split into, each with how many entries it has.
+    fn halves_of(&self, index: u64, rehash: Rehash<'_>) -> Option<[(Page, usize); 2]> {
+        let page = self.cell(index).page.load();
+        let page = page.as_ref()?;
+        let halves = rehashed(page, rehash)?;
+        let depth = page.depth + 1;
+        let bit = 1 << page.depth;
+        let made = |index: u64, half: &[Entry]| self.made(index, depth, half.iter().copied());
+        let [stay, go] = &halves;
+        Some([made(index, stay), made(index | bit, go)])
     }
 
     fn set_pages(&self, pages: u64) {
@@ -293,15 +338,22 @@ impl HashKeydir {
         Ok(entries)
     }
 
-    /// As `Keydir::load`: `None` if the bodies are not those of all pages in order.
-    pub(super) fn load(&self, bodies: &[&[u8]], slots: &SlotMap, threads: usize) -> Option<()> {
-        let pages = bodies.len() as u64;
+    /// Fills an empty keydir from the blocks that it was saved as; `None`, and to be thrown away, if the
+    /// bodies are not there or not those of all pages in order.
+    pub(crate) fn load<B: Sync>(
+        &self,
+        blocks: &[B],
+        body_of: impl for<'b> Fn(&'b B) -> Option<&'b [u8]> + Sync,
+        slots: &SlotMap,
+        threads: usize,
+    ) -> Option<()> {
+        let pages = blocks.len() as u64;
         if pages == 0 {
             return None;
         }
-        let parts: Vec<_> = bodies.chunks(LOADED_AT_ONCE).collect();
+        let parts: Vec<_> = blocks.chunks(LOADED_AT_ONCE).collect();
         let loaded = in_parallel(&parts, threads, |part| {
-            let pages = part.iter().map(|body| Page::load(body, slots));
+            let pages = part.iter().map(|block| Page::load(body_of(block)?, slots));
             pages.collect::<Option<Vec<_>>>()
         });
         let loaded: Vec<_> = loaded.into_iter().collect::<Option<_>>()?;
@@ -310,12 +362,8 @@ impl HashKeydir {
                 return None;
             }
             self.len.fetch_add(count as u64, Ordering::Relaxed);
-            self.bytes.fetch_add(page.bytes(), Ordering::Relaxed);
             let cell = self.cell_or_new(index);
-            *cell.lock() = count;
-            if let Some(old) = cell.page.swap(Some(Arc::new(page))) {
-                self.bytes.fetch_sub(old.bytes(), Ordering::Relaxed);
-            }
+            self.install(cell, &mut cell.lock(), (page, count));
         }
         self.pages.store(pages, Ordering::Release);
         self.split_above
@@ -385,6 +433,17 @@ impl HashKeydir {
         depth: u32,
         entries: impl Iterator<Item = Entry> + Clone,
     ) {
+        let made = self.made(index, depth, entries);
+        self.install(cell, count, made);
+    }
+
+    /// A page of these entries, and how many they are.
+    fn made(
+        &self,
+        index: u64,
+        depth: u32,
+        entries: impl Iterator<Item = Entry> + Clone,
+    ) -> (Page, usize) {
         // Whatever came by way of an image was never noted: a word too narrow for a place would
         // name another.
         if !mutant::is_on(Mutant::ImagePlacesCutOff) {
@@ -395,8 +454,12 @@ impl HashKeydir {
             let near = Location { slot: 0, offset: 0 };
             self.note(entries.clone().fold(near, farthest));
         }
-        let (page, taken) = Page::of(index, depth, self.shape(), entries);
-        *count = taken;
+        Page::of(index, depth, self.shape(), entries)
+    }
+
+    /// Puts a page into its cell. The caller holds the cell's turn.
+    fn install(&self, cell: &Cell, count: &mut usize, (page, entries): (Page, usize)) {
+        *count = entries;
         self.bytes.fetch_add(page.bytes(), Ordering::Relaxed);
         // A release: who loads the page sees all its words.
         if let Some(old) = cell.page.swap(Some(Arc::new(page))) {

@@ -5,13 +5,20 @@
 
 use std::ops::Bound;
 
-use super::ordered::OrderedKeydir;
+use super::ordered::{Entries, OrderedKeydir};
+use crate::parallel::in_parallel;
 use crate::segment::cursor::Cursor;
 use crate::segment::format::{put_u16, put_u32};
 use crate::segment::location::Location;
 
 /// Entries of an ordered keydir that make up a block.
 const BLOCK_ENTRIES: usize = 1_024;
+
+/// Slot, offset and length of a key: what an entry with an empty key takes.
+const ENTRY_LEN_MIN: usize = 8;
+
+/// Such blocks that one thread reads at a time.
+const READ_AT_ONCE: usize = 16;
 
 /// From the slots of an image to those of now.
 pub(crate) struct SlotMap {
@@ -49,6 +56,16 @@ impl SlotMap {
         }
         if let Some(to) = self.slots.get_mut(at) {
             *to = now.map_or(To::Gone, |(slot, end)| To::At { slot, end });
+        }
+    }
+
+    /// The slot where the segment of `slot` is now, and where its records end: nowhere and at 0 if it is
+    /// gone or was never there.
+    #[inline]
+    pub(super) fn place(&self, slot: u16) -> (u16, u64) {
+        match self.slots.get(usize::from(slot)) {
+            Some(To::At { slot, end }) => (*slot, *end),
+            _ => (0, 0),
         }
     }
 
@@ -98,14 +115,42 @@ pub(super) fn save_ordered<E>(
     }
 }
 
-/// The entries of all blocks of an ordered keydir, in the order of their keys; `None` if the bodies
-/// are not what `Keydir::save` gave.
+/// The entries of all blocks of an ordered keydir, some blocks together, in the order of their keys; `None`
+/// if the bodies are not what `Keydir::save` gave.
 pub(crate) fn ordered_entries<'a>(
     bodies: &[&'a [u8]],
     slots: &SlotMap,
-) -> Option<Vec<(&'a [u8], Location)>> {
-    let mut entries: Vec<(&[u8], Location)> = Vec::with_capacity(bodies.len() * BLOCK_ENTRIES);
+    threads: usize,
+) -> Option<Vec<Entries<'a>>> {
+    let parts: Vec<_> = bodies.chunks(READ_AT_ONCE).collect();
+    let read = in_parallel(&parts, threads, |part| entries_of(part, slots));
+    let mut all = Vec::with_capacity(read.len());
     let mut last: Option<&[u8]> = None;
+    for part in read {
+        let part = part?;
+        if let Some((from, to)) = part.keys {
+            if last.is_some_and(|last| last >= from) {
+                return None;
+            }
+            last = Some(to);
+        }
+        all.push(part.entries);
+    }
+    Some(all)
+}
+
+/// What stands in some blocks that follow each other.
+struct Part<'a> {
+    /// The first and the last key, be their records gone or not.
+    keys: Option<(&'a [u8], &'a [u8])>,
+    entries: Entries<'a>,
+}
+
+fn entries_of<'a>(bodies: &[&'a [u8]], slots: &SlotMap) -> Option<Part<'a>> {
+    // A forged block may be empty.
+    let most: usize = bodies.iter().map(|body| body.len() / ENTRY_LEN_MIN).sum();
+    let mut entries = Vec::with_capacity(most.min(bodies.len() * BLOCK_ENTRIES));
+    let mut keys: Option<(&[u8], &[u8])> = None;
     for body in bodies {
         let mut cursor = Cursor::new(body);
         while !cursor.is_empty() {
@@ -115,14 +160,14 @@ pub(crate) fn ordered_entries<'a>(
             };
             let len = usize::from(cursor.u16()?);
             let key = cursor.take(len)?;
-            if last.is_some_and(|last| last >= key) {
+            if keys.is_some_and(|(_, last)| last >= key) {
                 return None;
             }
-            last = Some(key);
+            keys = Some((keys.map_or(key, |(first, _)| first), key));
             if let Translated::To(location) = slots.translate(location)? {
                 entries.push((key, location));
             }
         }
     }
-    Some(entries)
+    Some(Part { keys, entries })
 }

@@ -29,6 +29,9 @@ const FILL_LEAVES: usize = 64;
 /// Where a node stands; branches that were copied share the places of their leaves.
 type Place<T> = Arc<ArcSwap<T>>;
 
+/// Entries in the order of their keys, while the store opens.
+pub(crate) type Entries<'a> = Vec<(&'a [u8], Location)>;
+
 /// Nodes in order, and from which key on each counts: the first from the lowest.
 struct Row<T> {
     starts: Packed,
@@ -169,10 +172,14 @@ impl OrderedKeydir {
     }
 
     /// Fills an empty keydir at once, while the store opens, with entries in the order of their
-    /// keys, each key once.
-    pub(crate) fn fill(&self, entries: &[(&[u8], Location)], threads: usize) {
+    /// keys, each key once; they come in parts, so that nobody has to put them all into one list.
+    pub(crate) fn fill(&self, entries: &[Entries<'_>], threads: usize) {
         let _turn = self.lock();
-        let parts: Vec<_> = entries.chunks(FILL_LEN * FILL_LEAVES).collect();
+        let len: usize = entries.iter().map(Vec::len).sum();
+        let parts: Vec<_> = entries
+            .iter()
+            .flat_map(|entries| entries.chunks(FILL_LEN * FILL_LEAVES))
+            .collect();
         // Leaves are many and small: those of one part are made by one thread.
         let leaves = in_parallel(&parts, threads, |part| {
             let leaves = part.chunks(FILL_LEN).flat_map(|entries| {
@@ -217,7 +224,7 @@ impl OrderedKeydir {
         let root = Row::of(&nodes);
         self.bytes
             .store((bytes + root.bytes()) as u64, Ordering::Relaxed);
-        self.len.store(entries.len() as u64, Ordering::Relaxed);
+        self.len.store(len as u64, Ordering::Relaxed);
         self.root.store(Arc::new(root));
     }
 

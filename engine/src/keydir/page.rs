@@ -6,11 +6,10 @@
 //! whole, so a reader cannot miss a key that is there. It knows neither records nor other pages.
 
 use super::candidates::Candidates;
-use super::image::{SlotMap, Translated};
-use crate::segment::cursor::Cursor;
-use crate::segment::format::{narrow, put_u32, put_u64};
 use crate::segment::location::Location;
 use crate::sync::atomic::{AtomicU64, Ordering};
+
+mod saved;
 
 /// Words of a bucket: one cache line.
 const BUCKET_LEN: usize = 8;
@@ -25,8 +24,6 @@ const SPARSE_MILLI: usize = 700;
 const STASH_BUCKETS_MAX: usize = 4;
 /// Words that tell whether an entry may be in the stash.
 const FILTER_LEN: usize = 4;
-/// More splits than memory allows.
-const DEPTH_MAX: u32 = 40;
 
 /// What an entry knows of its key's hash beyond the page's index: some bits, lowest first, and
 /// above them a one that tells how many. Splits use the bits up from below, one each.
@@ -326,111 +323,6 @@ impl Page {
         let (word, bit) = self.filter_bit(rest);
         // Pairs with the release in `stash_away`, which comes before the entry itself.
         word.is_some_and(|word| word.load(Ordering::Acquire) & bit != 0)
-    }
-
-    // ---- the keydir image
-
-    /// The words as they stand, and how many are used.
-    pub(super) fn save(&self, out: &mut Vec<u8>) -> usize {
-        put_u64(out, self.index);
-        let small = |bits: u32| u8::try_from(bits).expect("below 64");
-        let (tag_bits, offset_bits) = (self.shape.tag_bits, self.shape.offset_bits);
-        out.extend_from_slice(&[small(self.depth), small(tag_bits), small(offset_bits), 0]);
-        let len = |len: usize| u32::try_from(len).expect("a page fits in memory many times");
-        put_u32(out, len(self.buckets.len()));
-        put_u32(out, len(self.stash.len()));
-        let in_buckets = self.buckets.iter().flat_map(|bucket| bucket.0.iter());
-        let mut used = 0;
-        for slot in in_buckets.chain(self.stash.iter()) {
-            let word = slot.load(Ordering::Acquire);
-            used += usize::from(word != 0);
-            put_u64(out, word);
-        }
-        used
-    }
-
-    /// A page from what `save` gave, with its locations translated, and how many entries it has;
-    /// `None` for what `save` cannot have given.
-    pub(super) fn load(body: &[u8], slots: &SlotMap) -> Option<(Page, usize)> {
-        let mut cursor = Cursor::new(body);
-        let index = cursor.u64()?;
-        let [depth, tag_bits, offset_bits, 0] = cursor.array()? else {
-            return None;
-        };
-        let shape = Shape {
-            tag_bits: tag_bits.into(),
-            offset_bits: offset_bits.into(),
-        };
-        let (buckets, stash) = (narrow(cursor.u32()?), narrow(cursor.u32()?));
-        let words = buckets.checked_mul(BUCKET_LEN)?.checked_add(stash)?;
-        let depth = u32::from(depth);
-        if cursor.len() != words.checked_mul(size_of::<u64>())?
-            || depth > DEPTH_MAX
-            || index >> depth != 0
-            || !shape.is_sound()
-        {
-            return None;
-        }
-        let page = Page::with_room(index, depth, shape, buckets, stash);
-        page.load_words(&mut cursor, slots)
-    }
-
-    fn load_words(self, cursor: &mut Cursor<'_>, slots: &SlotMap) -> Option<(Page, usize)> {
-        let mut used = 0;
-        // Entries whose new place is too large for this page's words.
-        let mut wide = Vec::new();
-        for slot in self.buckets.iter().flat_map(|bucket| &bucket.0) {
-            if let Some(word) = self.load_word(cursor.u64()?, slots, &mut used, &mut wide)? {
-                slot.store(word, Ordering::Relaxed);
-            }
-        }
-        for slot in &self.stash {
-            if let Some(word) = self.load_word(cursor.u64()?, slots, &mut used, &mut wide)? {
-                if let (Some(filter), bit) = self.filter_bit(word) {
-                    filter.fetch_or(bit, Ordering::Relaxed);
-                }
-                slot.store(word, Ordering::Relaxed);
-            }
-        }
-        if wide.is_empty() {
-            return Some((self, used));
-        }
-        let most = |part: fn(&Location) -> u32| wide.iter().map(|(_, at)| part(at)).max();
-        let slot = u16::try_from(most(|at| at.slot.into()).unwrap_or(0)).unwrap_or(u16::MAX);
-        let offset_max = (1 << self.shape.offset_bits) - 1;
-        let offset = u32::try_from(offset_max).unwrap_or(u32::MAX);
-        let slot = slot.max(self.shape.slot_max());
-        wide.extend(self.entries());
-        let shape = Shape::for_up_to(slot, offset);
-        let (page, _) = Page::of(self.index, self.depth, shape, wide.iter().copied());
-        Some((page, used))
-    }
-
-    /// The word to put where `word` stood, if any; `None` for what `save` cannot have given.
-    #[inline]
-    fn load_word(
-        &self,
-        word: u64,
-        slots: &SlotMap,
-        used: &mut usize,
-        wide: &mut Vec<Entry>,
-    ) -> Option<Option<u64>> {
-        if word == 0 {
-            return Some(None);
-        }
-        let tag = self.shape.tag(word);
-        if tag.0 >> PLACE_BITS == 0 {
-            return None;
-        }
-        let Translated::To(location) = slots.translate(self.shape.location(word))? else {
-            return Some(None);
-        };
-        *used += 1;
-        if !self.shape.fits(location) {
-            wide.push((tag, location));
-            return Some(None);
-        }
-        Some(Some(self.shape.word(tag, location)))
     }
 
     // ---- changing, by the one who holds the page's turn

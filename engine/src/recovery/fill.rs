@@ -2,13 +2,14 @@
 //! each hash wins, and only a put that won gets an entry. The order of files plays no part, so
 //! doing it again gives the same. Ranges of the hash are done in parallel.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BinaryHeap};
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::load::HintBytes;
 use crate::keydir::either::Keydir;
+use crate::keydir::ordered::Entries;
 use crate::keydir::space::{Space, Spaces};
 use crate::mutant::{self, Mutant};
 use crate::parallel::{self, in_parallel};
@@ -92,34 +93,76 @@ fn keydir(space: &Space, segments: &[Loaded], threads: usize) {
         ordered.append(&mut filled.ordered);
     }
     if let Keydir::Ordered(keydir) = &space.keydir {
-        keydir.fill(&by_key(ordered, threads), threads);
+        keydir.fill(&[by_key(ordered, threads)], threads);
     }
 }
 
 /// In the order of the keys. What two keys differ in is looked for beside them first: the keys
 /// themselves lie all over the hints.
-fn by_key(entries: Vec<(&[u8], Location)>, threads: usize) -> Vec<(&[u8], Location)> {
-    let shared = match entries.split_first() {
-        Some(((first, _), rest)) => rest.iter().fold(first.len(), |shared, (key, _)| {
-            let alike = first.iter().zip(*key).take(shared);
-            alike.take_while(|(a, b)| a == b).count()
-        }),
-        None => 0,
-    };
-    let head = |key: &[u8]| {
-        let mut head = [0; 8];
-        let rest = key.get(shared..).unwrap_or_default();
-        head.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-        u64::from_le_bytes(head).swap_bytes()
-    };
+fn by_key<'a>(entries: Vec<(&'a [u8], Location)>, threads: usize) -> Entries<'a> {
+    let heads = Heads::of(entries.iter().map(|(key, _)| *key));
     let mut keyed: Vec<(u64, &[u8], Location)> = entries
         .into_iter()
-        .map(|(key, at)| (head(key), key, at))
+        .map(|(key, at)| (heads.of_key(key), key, at))
         .collect();
     parallel::sort(&mut keyed, threads, &|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
     // Rows of two hashes with one key: no writer makes such a hint. A walk over a key that is there twice has no end.
     keyed.dedup_by(|later, first| (later.0, later.1) == (first.0, first.1));
     keyed.into_iter().map(|(_, key, at)| (key, at)).collect()
+}
+
+/// What some keys begin with alike: the few bytes behind it tell nearly all of them apart.
+#[derive(Clone, Copy)]
+pub(super) struct Heads<'a> {
+    shared: Option<&'a [u8]>,
+}
+
+impl<'a> Heads<'a> {
+    /// Of no keys.
+    pub(super) fn none() -> Heads<'a> {
+        Heads { shared: None }
+    }
+
+    pub(super) fn of(keys: impl Iterator<Item = &'a [u8]>) -> Heads<'a> {
+        keys.fold(Heads::none(), |heads, key| {
+            heads.with(Heads { shared: Some(key) })
+        })
+    }
+
+    /// Of the keys of both.
+    pub(super) fn with(self, other: Heads<'a>) -> Heads<'a> {
+        let (Some(a), Some(b)) = (self.shared, other.shared) else {
+            return Heads {
+                shared: self.shared.or(other.shared),
+            };
+        };
+        let alike = a.iter().zip(b).take_while(|(a, b)| a == b).count();
+        Heads {
+            shared: a.get(..alike),
+        }
+    }
+
+    /// The first bytes of one of the keys behind what they share: where they differ they order two keys.
+    #[inline]
+    pub(super) fn of_key(self, key: &[u8]) -> u64 {
+        let shared = self.shared.map_or(0, <[u8]>::len);
+        let rest = key.get(shared..).unwrap_or_default();
+        let mut head = [0; 8];
+        match rest.first_chunk() {
+            Some(whole) => head = *whole,
+            None => head.iter_mut().zip(rest).for_each(|(to, from)| *to = *from),
+        }
+        u64::from_le_bytes(head).swap_bytes()
+    }
+
+    /// How any key stands to one of the keys, given with its head.
+    #[inline]
+    pub(super) fn order(self, any: &[u8], (head, key): (u64, &[u8])) -> Ordering {
+        match self.shared {
+            Some(shared) if any.starts_with(shared) => (self.of_key(any), any).cmp(&(head, key)),
+            _ => any.cmp(key),
+        }
+    }
 }
 
 /// Into how many ranges so many rows are cut.

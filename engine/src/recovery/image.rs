@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::sync::atomic::Ordering;
 
+use super::behind::Behind;
 use super::files::{Listing, Source};
 use super::load::{HintBytes, Opened};
 use super::{fill, load};
@@ -15,21 +16,19 @@ use crate::disk::bytes::FileBytes;
 use crate::disk::{Disk, How};
 use crate::error::{Error, Result};
 use crate::keydir::either::Keydir;
-use crate::keydir::hash::HashKeydir;
 use crate::keydir::image::{SlotMap, ordered_entries};
+use crate::keydir::ordered::Entries;
 use crate::keydir::space::{Space, Spaces};
 use crate::mutant::{self, Mutant};
-use crate::parallel::{self, in_parallel};
+use crate::parallel::in_parallel;
 use crate::report::{Cost, Damage, RecoveryReport};
 use crate::segment::data_file::Segment;
-use crate::segment::hint_file::{Hint, HintRow};
-use crate::segment::image_file::{self, Image, ImageSegment};
+use crate::segment::hint_file::Hint;
+use crate::segment::image_file::{self, Block, Image, ImageSegment};
 use crate::segment::key_hash::secret_id;
-use crate::segment::live::Live;
-use crate::segment::location::{KeyspaceId, Location, SegmentId};
+use crate::segment::location::{KeyspaceId, SegmentId};
 use crate::segment::manifest::Manifest;
 use crate::segment::names::{self, ImageCopy};
-use crate::segment::record::{RecordHeader, RecordKind};
 use crate::segment::table::Table;
 
 /// An image that fits the store as far as manifest and listing tell.
@@ -138,6 +137,9 @@ pub(super) fn remove(
     Ok(())
 }
 
+/// An ordered keyspace with the entries that the image has of it, in parts.
+type Saved<'a> = (Arc<Space>, Vec<Entries<'a>>);
+
 /// What it takes to fill the keydirs.
 pub(super) struct Filling<'a> {
     pub(super) disk: &'a dyn Disk,
@@ -242,28 +244,23 @@ impl Usable {
                 segment.add_all_live(&live);
             }
         }
-        let mut ordered: BTreeMap<KeyspaceId, Entries<'_>> = ordered
+        let mut ordered: BTreeMap<KeyspaceId, Vec<Entries<'_>>> = ordered
             .into_iter()
             .map(|(space, entries)| (space.id(), entries))
             .collect();
+        let covered = |segment: &Segment| match mutant::is_on(Mutant::ImageTailForgotten) {
+            true => u64::MAX,
+            false => self.covered(segment.header.id).unwrap_or(0),
+        };
         for space in spaces.all() {
-            let ranges = self.ranges(&space, segments);
-            let all: Vec<usize> = (0..ranges).collect();
-            let rows_of = |range: usize| self.fresh_rows(&space, segments, range, ranges);
+            let (table, threads) = (filling.table, filling.threads);
+            let behind = Behind::new(&space, segments, &covered, table, threads);
             match &space.keydir {
                 Keydir::Ordered(keydir) => {
-                    let rows = in_parallel(&all, filling.threads, |range| rows_of(*range));
-                    let rows = rows.into_iter().flatten().collect();
                     let entries = ordered.remove(&space.id()).unwrap_or_default();
-                    let entries = with_rows(&space, entries, rows, filling);
-                    keydir.fill(&entries, filling.threads);
+                    behind.into_ordered(keydir, entries);
                 }
-                Keydir::Hash(keydir) => {
-                    in_parallel(&all, filling.threads, |range| {
-                        settle_all(&space, keydir, &rows_of(*range), filling.table);
-                    });
-                    tend(&space, filling.table);
-                }
+                Keydir::Hash(keydir) => behind.into_hash(keydir),
             }
         }
         report.image_used = true;
@@ -276,8 +273,9 @@ impl Usable {
         filling: &Filling<'_>,
         spaces: &Spaces,
         segments: &[Opened],
-    ) -> std::result::Result<Vec<(Arc<Space>, Entries<'_>)>, &'static str> {
+    ) -> std::result::Result<Vec<Saved<'_>>, &'static str> {
         const NOT_SAVED_SO: &str = "a block is not what a keydir is saved as";
+        const DAMAGED: &str = "the checksum of a block does not hold";
         if self.image.last_seq > filling.last_seq {
             return Err("it is younger than the log");
         }
@@ -299,23 +297,21 @@ impl Usable {
         }
         let (threads, mut ordered) = (filling.threads, Vec::new());
         for (space, blocks) in work {
-            let parts: Vec<_> = blocks
-                .chunks(blocks.len().div_ceil(threads.max(1)).max(1))
-                .collect();
-            let bodies = in_parallel(&parts, threads, |part| {
-                part.iter()
-                    .map(|block| block.body())
-                    .collect::<Option<Vec<_>>>()
-            });
-            let bodies: Option<Vec<Vec<&[u8]>>> = bodies.into_iter().collect();
-            let bodies = bodies
-                .ok_or("the checksum of a block does not hold")?
-                .concat();
-            if space.is_ordered() {
-                let entries = ordered_entries(&bodies, &slots).ok_or(NOT_SAVED_SO)?;
-                ordered.push((space, entries));
-            } else if !space.keydir.load(&bodies, &slots, threads) {
-                return Err(NOT_SAVED_SO);
+            let whole = |blocks: &[Block<'_>]| blocks.iter().all(|block| block.body().is_some());
+            match &space.keydir {
+                Keydir::Hash(keydir) => {
+                    let loaded = keydir.load(&blocks, |block| block.body(), &slots, threads);
+                    let why = || match whole(&blocks) {
+                        true => NOT_SAVED_SO,
+                        false => DAMAGED,
+                    };
+                    loaded.ok_or_else(why)?;
+                }
+                Keydir::Ordered(_) => {
+                    let bodies = bodies(&blocks, threads).ok_or(DAMAGED)?;
+                    let entries = ordered_entries(&bodies, &slots, threads);
+                    ordered.push((space, entries.ok_or(NOT_SAVED_SO)?));
+                }
             }
         }
         Ok(ordered)
@@ -339,215 +335,17 @@ impl Usable {
         }
         Some(slots)
     }
-
-    /// Into how many ranges of the hash what the image does not cover of a keyspace is cut.
-    fn ranges(&self, space: &Space, segments: &[Opened]) -> usize {
-        let rows = segments.iter().filter_map(|(_, hint)| {
-            let hint = hint.as_ref()?;
-            let section = hint.section_for(space.id())?;
-            hint.sections().get(section).map(|s| s.row_count())
-        });
-        fill::ranges_for(rows.sum())
-    }
-
-    /// What the image does not cover of one range of a keyspace: of each hash the row with the highest
-    /// seq, by rising hash.
-    fn fresh_rows<'a>(
-        &self,
-        space: &Space,
-        segments: &'a [Opened],
-        range: usize,
-        ranges: usize,
-    ) -> Vec<Row<'a>> {
-        let mut rows: Vec<Row<'_>> = Vec::new();
-        if mutant::is_on(Mutant::ImageTailForgotten) {
-            return rows;
-        }
-        for (segment, hint) in segments {
-            let Some(hint) = hint else { continue };
-            let covered = self.covered(segment.header.id).unwrap_or(0);
-            let Some(section) = hint.section_for(space.id()) else {
-                continue;
-            };
-            let mut tombstones = Live::default();
-            for at in fill::rows_of_range(hint, section, range, ranges) {
-                let row = hint.row(section, at);
-                if u64::from(row.offset) < covered {
-                    continue;
-                }
-                if row.kind == RecordKind::Tombstone {
-                    tombstones.tombstone_bytes += row.len;
-                }
-                let key = hint.key(section, at).unwrap_or_default();
-                rows.push(Row { row, key, segment });
-            }
-            segment.add_all_live(&tombstones);
-        }
-        rows.sort_unstable_by_key(|row| (row.row.hash, Reverse(row.row.seq)));
-        rows.dedup_by_key(|row| row.row.hash);
-        rows
-    }
 }
 
-/// Entries of an ordered keydir, in the order of their keys.
-type Entries<'a> = Vec<(&'a [u8], Location)>;
-
-/// The entries of an image with what it does not cover brought in. Both are gone through in the
-/// order of the keys: one by one each of the rows would copy a leaf.
-fn with_rows<'a>(
-    space: &Space,
-    entries: Entries<'a>,
-    mut rows: Vec<Row<'a>>,
-    filling: &Filling<'_>,
-) -> Entries<'a> {
-    if rows.is_empty() {
-        return entries;
-    }
-    parallel::sort(&mut rows, filling.threads, &|a, b| a.key.cmp(b.key));
-    // As when a keydir is filled by hints alone.
-    rows.dedup_by(|later, first| later.key == first.key);
-    let mut all = Vec::with_capacity(entries.len() + rows.len());
-    let mut entries = entries.into_iter().peekable();
-    for new in &rows {
-        while let Some(entry) = entries.next_if(|(key, _)| *key < new.key) {
-            all.push(entry);
-        }
-        let old = entries.next_if(|(key, _)| *key == new.key);
-        let places = old.map(|(_, place)| place);
-        let stands = match Verdict::of(space, new, places.into_iter(), filling.table) {
-            Verdict::Known | Verdict::Older => places,
-            Verdict::Newer(_) => new.is_put().then_some(new.location()),
-        };
-        all.extend(stands.map(|place| (new.key, place)));
-    }
-    all.extend(entries);
-    all
-}
-
-/// A record that the image may not know.
-struct Row<'a> {
-    row: HintRow,
-    key: &'a [u8],
-    segment: &'a Arc<Segment>,
-}
-
-impl Row<'_> {
-    fn location(&self) -> Location {
-        Location {
-            slot: self.segment.slot,
-            offset: self.row.offset,
-        }
-    }
-
-    fn is_put(&self) -> bool {
-        self.row.kind == RecordKind::Put
-    }
-}
-
-/// What a row is beside the entries that the image has for its key.
-enum Verdict {
-    /// Written while the image was: it has it already.
-    Known,
-    /// The image has a newer version.
-    Older,
-    /// It takes the place of this one, if any.
-    Newer(Option<Location>),
-}
-
-impl Verdict {
-    /// Decides, and counts what is live and dead by it.
-    fn of(
-        space: &Space,
-        new: &Row<'_>,
-        candidates: impl Iterator<Item = Location> + Clone,
-        table: &Table,
-    ) -> Verdict {
-        let row = &new.row;
-        let slots = table.load();
-        let count = || {
-            if new.is_put() {
-                new.segment.add_live(space.id(), row.len, row.expiry);
-            }
-        };
-        if candidates.clone().any(|place| place == new.location()) {
-            count();
-            return Verdict::Known;
-        }
-        let look = |place: Location| -> Option<Option<RecordHeader>> {
-            let segment = slots.get(place.slot)?;
-            let same = |header: &RecordHeader, key: &[u8]| {
-                (header.fields.keyspace == space.id() && space.hash(key) == row.hash)
-                    .then_some(*header)
-            };
-            segment.look(u64::from(place.offset), same).ok()
-        };
-        let mut prior = None;
-        for place in candidates {
-            match look(place) {
-                Some(None) => {}
-                Some(Some(header)) => prior = Some((place, Some(header))),
-                // As for a write: what cannot be read is taken for this key's.
-                None => prior = prior.or(Some((place, None))),
-            }
-        }
-        if let Some((_, Some(header))) = prior
-            && header.fields.seq > row.seq
-        {
-            return Verdict::Older;
-        }
-        if let Some((place, Some(header))) = prior
-            && let Some(segment) = slots.get(place.slot)
-        {
-            let fields = &header.fields;
-            segment.note_dead(fields.keyspace, header.record_len(), fields.expiry);
-        }
-        count();
-        Verdict::Newer(prior.map(|(place, _)| place))
-    }
-}
-
-/// Brings one range of what the image does not cover into a hash keydir. Most of it is new to the
-/// image: that is put in page by page. No two ranges have a key in common, and few a page.
-fn settle_all(space: &Space, keydir: &HashKeydir, rows: &[Row<'_>], table: &Table) {
-    let mut new = Vec::with_capacity(rows.len());
-    let mut live: BTreeMap<SegmentId, (&Arc<Segment>, Live)> = BTreeMap::new();
-    for row in rows {
-        if !row.is_put() || !keydir.candidates(row.row.hash).is_empty() {
-            settle(space, row, table);
-            continue;
-        }
-        new.push((row.row.hash, row.location()));
-        let header = &row.segment.header;
-        let counted = live.entry(header.id);
-        let (_, counted) = counted.or_insert_with(|| (row.segment, Live::default()));
-        let (len, expiry) = (row.row.len, row.row.expiry);
-        counted.add(space.id(), len, expiry, header.created_ms);
-    }
-    for (segment, live) in live.into_values() {
-        segment.add_all_live(&live);
-    }
-    keydir.fill(&new);
-}
-
-/// Splits the pages that grew, lest the first write has to.
-fn tend(space: &Space, table: &Table) {
-    let slots = table.load();
-    space.keydir.tend(&|place| {
-        let segment = slots.get(place.slot)?;
-        let hash = |_: &RecordHeader, key: &[u8]| space.hash(key);
-        segment.look(u64::from(place.offset), hash).ok()
+/// What is in the blocks, if all their checksums hold.
+fn bodies<'a>(blocks: &[Block<'a>], threads: usize) -> Option<Vec<&'a [u8]>> {
+    let parts: Vec<_> = blocks
+        .chunks(blocks.len().div_ceil(threads.max(1)).max(1))
+        .collect();
+    let bodies = in_parallel(&parts, threads, |part| {
+        let bodies = part.iter().map(Block::body);
+        bodies.collect::<Option<Vec<_>>>()
     });
-}
-
-/// The newest record of a key that the image does not cover takes the place of what the image has.
-fn settle(space: &Space, new: &Row<'_>, table: &Table) {
-    let candidates = space.keydir.candidates(new.row.hash, new.key);
-    let Verdict::Newer(old) = Verdict::of(space, new, candidates.iter(), table) else {
-        return;
-    };
-    if old.is_none() && !new.is_put() {
-        return;
-    }
-    let place = new.is_put().then_some(new.location());
-    space.keydir.change(new.row.hash, new.key, old, place);
+    let bodies: Option<Vec<Vec<&[u8]>>> = bodies.into_iter().collect();
+    Some(bodies?.concat())
 }

@@ -3,6 +3,7 @@
 //! repair of its end (`repair`), the keydirs (`fill`). Every step may be interrupted and done
 //! again with the same result; nothing is written if nothing needs repair.
 
+mod behind;
 mod files;
 mod fill;
 mod follow;

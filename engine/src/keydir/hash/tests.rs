@@ -73,7 +73,9 @@ fn a_loaded_keydir_keeps_far_places_when_near_ones_come() {
     let mut slots = SlotMap::new();
     slots.set(0, Some((0, 1 << 27)));
     let loaded = HashKeydir::new();
-    loaded.load(&bodies, &slots, 2).expect("as it was saved");
+    loaded
+        .load(&bodies, |body| Some(body), &slots, 2)
+        .expect("as it was saved");
     for i in 3_000..9_000 {
         let near = Location { slot: 1, offset: i };
         assert!(loaded.change(hash(i), None, Some(near)));
@@ -209,6 +211,120 @@ fn a_filled_keydir_is_as_one_grown() {
         keydir.tend(&no_records);
     }
     assert!((0..100_000).all(|i| keydir.candidates(hash(i)).contains(at(i))));
+}
+
+/// A keydir of these entries, as an image gives it: its pages were split when they were due.
+fn of_image(entries: std::ops::Range<u32>) -> HashKeydir {
+    let keydir = HashKeydir::new();
+    for i in entries {
+        assert!(keydir.change(hash(i), None, Some(at(i))));
+        keydir.tend(&no_records);
+    }
+    keydir
+}
+
+#[test]
+fn pages_split_together_are_as_those_split_in_turn() {
+    for (before, threads) in [(0, 1), (700, 2), (9_000, 1), (30_000, 3)] {
+        let keydir = of_image(0..before);
+        keydir.split_for(100_000, &no_records, threads);
+        let pages = keydir.pages.load(Ordering::Relaxed);
+        assert_eq!(pages, 100_000_u64.div_ceil(PAGE_ENTRIES));
+        let mut rows: Vec<_> = (before..100_000).map(|i| (hash(i), at(i))).collect();
+        rows.sort_unstable();
+        rows.chunks(5_000).for_each(|rows| keydir.fill(rows));
+        keydir.tend(&no_records);
+        assert_eq!(keydir.pages.load(Ordering::Relaxed), pages);
+        assert_eq!(keydir.len(), 100_000);
+        assert!((0..100_000).all(|i| keydir.candidates(hash(i)).contains(at(i))));
+        let all: Vec<_> = (0..100_000).map(at).collect();
+        assert_eq!(walked(&keydir), all);
+        let grown = of_image(0..100_000);
+        let (bytes, expected) = (keydir.index_bytes(), grown.index_bytes());
+        assert!(bytes <= expected + expected / 8, "{bytes}, {expected}");
+        // Nothing is left to be counted wrong: it shrinks to nothing.
+        assert!((0..100_000).all(|i| keydir.change(hash(i), Some(at(i)), None)));
+        assert_eq!(keydir.len(), 0);
+    }
+}
+
+/// As for splits in turn: records are asked, and where one cannot be read the page stays.
+#[test]
+fn pages_split_together_ask_the_records_where_tags_are_used_up() {
+    let place = |i| Location {
+        slot: u16::MAX,
+        offset: u32::MAX - i,
+    };
+    let records: HashMap<Location, u128> = (0..40_000).map(|i| (place(i), hash(i))).collect();
+    let keydir = HashKeydir::new();
+    for i in 0..40_000 {
+        assert!(keydir.change(hash(i), None, Some(place(i))));
+    }
+    let found = || (0..40_000).all(|i| keydir.candidates(hash(i)).contains(place(i)));
+    keydir.split_for(
+        40_000,
+        &|at| records.get(&at).copied().filter(|_| at != place(7)),
+        2,
+    );
+    let pages = keydir.pages.load(Ordering::Relaxed);
+    assert!((2..16).contains(&pages) && found(), "{pages}");
+    keydir.split_for(40_000, &|at| records.get(&at).copied(), 2);
+    assert_eq!(keydir.pages.load(Ordering::Relaxed), 16);
+    assert!(found());
+    assert_eq!(walked(&keydir).len(), 40_000);
+}
+
+/// The words of an image go where its segments are now, or away with them, and one that points where no
+/// segment of the image was, or behind its end, makes the image unsound.
+#[test]
+fn a_loaded_keydir_follows_its_segments() {
+    const END: u64 = 30_000;
+    let place = |i: u32| Location {
+        slot: u16::try_from(i % 3).expect("small"),
+        offset: 100 + i,
+    };
+    let saved = HashKeydir::new();
+    for i in 0..6_000 {
+        assert!(saved.change(hash(i), None, Some(place(i))));
+        saved.tend(&no_records);
+    }
+    let mut bodies: Vec<Vec<u8>> = Vec::new();
+    let kept = saved.save(&mut |body| {
+        bodies.push(body.to_vec());
+        Ok::<(), ()>(())
+    });
+    assert_eq!(kept, Ok(6_000));
+    let load = |now: [Option<(u16, u64)>; 3]| {
+        let mut slots = SlotMap::new();
+        for (slot, now) in (0..).zip(now) {
+            slots.set(slot, now);
+        }
+        let loaded = HashKeydir::new();
+        let done = loaded.load(&bodies, |body| Some(body), &slots, 2);
+        done.map(|()| loaded)
+    };
+    // As they were, others in their places, and one so far that its words take more bits.
+    for now in [[0, 1, 2], [2, 0, 1], [9, 1, 65_000]] {
+        let loaded = load(now.map(|slot| Some((slot, END)))).expect("sound");
+        assert_eq!(loaded.len(), 6_000);
+        for i in 0..6_000 {
+            let slot = now[usize::from(place(i).slot)];
+            let expected = Location { slot, ..place(i) };
+            assert_eq!(places(&loaded, hash(i)), [expected], "{i} {now:?}");
+        }
+    }
+    let loaded = load([Some((1, END)), None, Some((4, END))]).expect("sound");
+    assert_eq!(loaded.len(), 4_000);
+    assert!((0..6_000).all(|i| places(&loaded, hash(i)).is_empty() == (i % 3 == 1)));
+    assert!(load([Some((0, END)), Some((1, 3_000)), Some((2, END))]).is_none());
+    let mut slots = SlotMap::new();
+    slots.set(0, Some((0, END)));
+    slots.set(2, Some((2, END)));
+    let loaded = HashKeydir::new();
+    let done = loaded.load(&bodies, |body| Some(body), &slots, 2);
+    assert!(done.is_none(), "slot 1 is unknown");
+    let done = loaded.load(&bodies, |_| None, &slots, 2);
+    assert!(done.is_none(), "the checksum of a block does not hold");
 }
 
 #[test]
