@@ -49,7 +49,7 @@
 //!
 //! | item | test |
 //! |---|---|
-//! | P1 upstream's tests and `MemoryStore` as a model | `upstream::recent_use_bubble_up`, `upstream::bounded_store`, `upstream::update_address_on_connect`, `upstream::identify_external_addr_report`, `parity::what_was_heard_of_last_comes_first`, `parity::connecting_as_dialler_proves_an_address_and_as_listener_says_nothing`, `parity::random_events_leave_what_memory_store_has` |
+//! | P1 upstream's tests and `MemoryStore` as a model | `upstream::recent_use_bubble_up`, `upstream::bounded_store`, `upstream::update_address_on_connect`, `upstream::identify_external_addr_report`, `parity::what_was_heard_of_last_comes_first`, `parity::connecting_as_dialler_proves_an_address_and_as_listener_says_nothing`, `parity::random_events_leave_what_memory_store_has`, `parity::random_events_beyond_capacities_leave_what_memory_store_has_in_its_order` |
 //! | P2 restart and kill | `restart::after_a_restart_or_a_kill_everything_is_as_it_was_and_nothing_is_told_as_new` |
 //! | P3 references to what is not in memory | `parity::addresses_are_lent_for_peers_that_are_not_in_memory_within_a_bound` |
 //! | P4 names at the end | `parity::a_peers_own_name_at_the_end_makes_no_second_address_and_anothers_is_refused`, `parity::the_address_of_a_wrong_peer_becomes_the_one_that_answered` |
