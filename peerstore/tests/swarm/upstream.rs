@@ -200,7 +200,7 @@ fn identify_external_addr_report() {
     });
     assert_eq!(
         known(swarms[1].behaviour().peers.store(), &first_id),
-        [address.clone()]
+        std::slice::from_ref(&address)
     );
     let new = listen(&mut swarms, 0);
     swarms[0].behaviour_mut().identify.push([second_id]);
@@ -246,7 +246,7 @@ fn who_connected_to_a_real_swarm_is_known_for_as_long_as_it_identifies() {
         }
         let store = swarm.behaviour_mut().peers.store_mut();
         store.received(&peer_id, &info).expect("it holds");
-        assert_eq!(known(store, &second_id), [of_second.clone()]);
+        assert_eq!(known(store, &second_id), std::slice::from_ref(&of_second));
         // Hours go by until it tells again, for the store.
         places[0].pass(Duration::from_secs(3 * 3_600));
         rounds += 1;
