@@ -1,11 +1,12 @@
 //! Every schedule, and every outcome that weak memory allows, of the small parts on which the rest
-//! leans: the hand-over of group commit, the words of the hash keydir under a reader, and those who
-//! wait for a mark or a change (`waiting`).
+//! leans: the hand-over of group commit, the words of the hash keydir under a reader, those who
+//! wait for a mark or a change (`waiting`), and segments that retire under readers and pins (`retired`).
 //! `cargo test -p peercask --features loom --lib models`.
 //!
-//! What is let go when a segment retires is counted by std's `Arc` and swapped by arc-swap; the order
-//! in which the engine does so is a matter of whole calls, which `schedules` tries.
+//! What is let go when a segment retires is counted by std's `Arc` and swapped by arc-swap, for which loom's own
+//! stand here; the engine's whole calls are tried by `schedules`.
 
+mod retired;
 mod waiting;
 
 use std::sync::Arc;
