@@ -352,25 +352,34 @@ fn prepare(dir: &Path, options: &Options) -> Result<()> {
             )));
         }
         Place::Missing if !options.create => return Err(no_store(&shown)),
-        Place::Missing => {
-            OsDisk::create_dir(dir).map_err(|e| Error::io("create the directory", &shown, e))?;
-        }
+        Place::Missing => make_dir(dir)?,
         Place::Directory => {}
     }
     let listed = OsDisk::new(dir).list();
     let listed = listed.map_err(|e| Error::io("list the directory", &shown, e))?;
-    check_listing(&listed, &shown, options)
+    check_listing(&listed, &shown, options)?;
+    // Who made the directory may have been killed before its name was synced.
+    if place == Place::Directory && !listed.iter().any(is_of_store) {
+        make_dir(dir)?;
+    }
+    Ok(())
+}
+
+fn make_dir(dir: &Path) -> Result<()> {
+    let made = OsDisk::create_dir(dir);
+    made.map_err(|e| Error::io("create the directory", &dir.display().to_string(), e))
+}
+
+fn is_of_store(name: &String) -> bool {
+    matches!(
+        names::parse(name),
+        FileName::Checkpoint | FileName::Manifest(_) | FileName::Segment(_)
+    )
 }
 
 /// Whether a store is, or may be made, in a directory with these names.
 pub(crate) fn check_listing(listed: &[String], shown: &str, options: &Options) -> Result<()> {
-    let of_store = |name: &String| {
-        matches!(
-            names::parse(name),
-            FileName::Checkpoint | FileName::Manifest(_) | FileName::Segment(_)
-        )
-    };
-    if listed.iter().any(of_store) {
+    if listed.iter().any(is_of_store) {
         return Ok(());
     }
     let foreign = |name: &&String| matches!(names::parse(name), FileName::Foreign);

@@ -2,6 +2,7 @@
 //! the real disk and on a simulated one. A disk is one directory; it knows names, never paths,
 //! and nothing of what the files mean.
 
+mod ancestors;
 pub(crate) mod bytes;
 pub(crate) mod capped;
 pub(crate) mod dry;

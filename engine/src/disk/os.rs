@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::sync::OnceLock;
 
+use super::ancestors::{self, Tree};
 use super::map::Map;
 use super::{Disk, DiskFile, How, Lock};
 
@@ -68,23 +69,13 @@ impl OsDisk {
     }
 
     /// Makes the directory and its missing ancestors, and syncs the parent of each one made, so
-    /// that a power cut cannot take the store's own name away.
+    /// that a power cut cannot take the store's own name away. Of one that is there the name is synced all the
+    /// same: whoever made it may have been killed before that.
     pub(crate) fn create_dir(dir: &Path) -> io::Result<()> {
-        let mut made = Vec::new();
-        let mut at = Some(dir);
-        while let Some(path) = at {
-            if path.as_os_str().is_empty() || path.exists() {
-                break;
-            }
-            made.push(path.to_path_buf());
-            at = path.parent();
+        match dir.exists() && !dir.is_dir() {
+            true => Err(io::Error::from(io::ErrorKind::NotADirectory)),
+            false => ancestors::make_durably(&RealTree, dir),
         }
-        fs::create_dir_all(dir)?;
-        for path in made.iter().rev() {
-            let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
-            sync_directory(parent.unwrap_or(Path::new(".")))?;
-        }
-        Ok(())
     }
 
     /// Whether somebody holds the lock on `name`. It asks for a shared lock and gives it back at
@@ -119,6 +110,23 @@ impl OsDisk {
                 "the store's directory was moved, removed or replaced while the store was open",
             )),
         }
+    }
+}
+
+/// The directories of the operating system.
+struct RealTree;
+
+impl Tree for RealTree {
+    fn is_there(&self, dir: &Path) -> bool {
+        dir.exists()
+    }
+
+    fn make(&self, dir: &Path) -> io::Result<()> {
+        fs::create_dir(dir)
+    }
+
+    fn sync(&self, dir: &Path) -> io::Result<()> {
+        sync_directory(dir)
     }
 }
 
