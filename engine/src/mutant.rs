@@ -93,10 +93,14 @@ pub(crate) enum Mutant {
     LabelLeftOut,
     /// Records say that everything before them was on the device.
     MarkAhead,
+    /// A read takes the record that it is led to for the key's without comparing the key.
+    KeyNotCompared,
+    /// The copy that is made in place of a torn segment with a second name stays under its temporary one.
+    TornCopyRenameSkipped,
 }
 
 #[cfg(test)]
-pub(crate) const ALL: [Mutant; 44] = [
+pub(crate) const ALL: [Mutant; 46] = [
     Mutant::SegmentSyncSkipped,
     Mutant::DirectorySyncSkipped,
     Mutant::OlderSegmentsNotSynced,
@@ -141,6 +145,8 @@ pub(crate) const ALL: [Mutant; 44] = [
     Mutant::FooterNotChecked,
     Mutant::LabelLeftOut,
     Mutant::MarkAhead,
+    Mutant::KeyNotCompared,
+    Mutant::TornCopyRenameSkipped,
 ];
 
 /// Whether `mutant` is on in this thread.

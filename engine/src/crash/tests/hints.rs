@@ -1,10 +1,13 @@
 //! Hints that are sound in themselves and wrong all the same: of the segment's past, of a longer segment than
 //! is left, with rows that nobody wrote. What the store then holds is what it holds without any hint.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use super::forge::{overwritten, records_of, sealed_anew};
 use crate::crash::history::Content;
 use crate::crash::machine::{keyspace, options};
 use crate::crash::survival::content;
+use crate::crash::trace::text_of;
 use crate::crash::{Cut, SimDisk};
 use crate::options::Missing;
 use crate::report::{Cost, Damage};
@@ -15,6 +18,9 @@ use crate::segment::hints;
 use crate::segment::manifest::Manifest;
 use crate::segment::names::{self, FileName, ManifestCopy};
 use crate::store::Store;
+
+/// What a row begins with.
+const HASH_LEN: usize = 16;
 
 /// Three sealed segments with tombstones and replaced versions; `close` makes their hints known to the manifest.
 fn store_on(disk: &SimDisk) -> Store {
@@ -215,6 +221,45 @@ fn holds_nothing_wrong(disk: &SimDisk, expected: &Content, what: &str) -> bool {
         }
     }
     refused
+}
+
+/// Rows of hints lead to each other's records, under checksums that hold: how many stores were looked at, and
+/// what did not hold. For a mutant that neither cuts nor rot meet.
+pub(super) fn exchanged_rows() -> (u64, Option<String>) {
+    let mut stores = 0;
+    let looked = catch_unwind(AssertUnwindSafe(|| {
+        let disk = closed();
+        let (expected, ..) = opened(&copy(&disk), "as it was");
+        for name in hint_names(&disk) {
+            let original = disk.bytes_of(&name).expect("there");
+            let (_, hint) = Hint::parse_unbound(&original[..]).expect("sound");
+            let mut at = HINT_HEADER_LEN;
+            for section in hint.sections() {
+                let (rows, len) = (at + HINT_SECTION_HEADER_LEN, section.row_len());
+                for row in 1..section.row_count() {
+                    let (before, here) = (rows + (row - 1) * len, rows + row * len);
+                    let mut forged = original.clone();
+                    for byte in HASH_LEN..len {
+                        forged.swap(before + byte, here + byte);
+                    }
+                    let copy = copy(&disk);
+                    copy.put_file(&name, &sealed_anew(&name, &original, forged));
+                    stores += 1;
+                    let what = format!("{name}: rows {} and {row} exchanged", row - 1);
+                    holds_nothing_wrong(&copy, &expected, &what);
+                }
+                at += section.encoded_len();
+            }
+        }
+    }));
+    (stores, looked.err().map(|panic| text_of(&*panic)))
+}
+
+#[test]
+fn rows_that_lead_to_each_others_records_give_no_key_anothers_value() {
+    let (stores, bad) = exchanged_rows();
+    assert_eq!(bad, None);
+    assert!(stores > 10, "{stores}");
 }
 
 /// A key that a hint lists twice would stand in the place of another: the hint is refused.

@@ -19,6 +19,7 @@ mod kernel;
 mod lives;
 mod memory;
 mod mutants;
+mod past;
 mod prefixes;
 mod programs;
 mod reader;

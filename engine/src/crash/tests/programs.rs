@@ -37,13 +37,7 @@ pub(super) const ALL: [Program; 7] = [
         whole_up_to: 16,
         samples: 6,
     },
-    Program {
-        name: "a torn segment that somebody linked",
-        run: link_the_active_segment,
-        check: the_link_is_left_alone,
-        whole_up_to: 16,
-        samples: 6,
-    },
+    LINKED,
     Program {
         name: "a damaged store with keydir images",
         run: lose_the_manifests,
@@ -74,6 +68,14 @@ pub(super) const ALL: [Program; 7] = [
     },
     MANY_KEYS,
 ];
+
+pub(super) const LINKED: Program = Program {
+    name: "a torn segment that somebody linked",
+    run: link_the_active_segment,
+    check: the_link_is_left_alone,
+    whole_up_to: 16,
+    samples: 6,
+};
 
 pub(super) const MANY_KEYS: Program = Program {
     name: "a keydir image of several sectors",
