@@ -359,7 +359,7 @@ fn prepare(dir: &Path, options: &Options) -> Result<()> {
     let listed = listed.map_err(|e| Error::io("list the directory", &shown, e))?;
     check_listing(&listed, &shown, options)?;
     // Who made the directory may have been killed before its name was synced.
-    if place == Place::Directory && !listed.iter().any(is_of_store) {
+    if place == Place::Directory && !listed.iter().any(|name| is_of_store(name)) {
         make_dir(dir)?;
     }
     Ok(())
@@ -370,7 +370,7 @@ fn make_dir(dir: &Path) -> Result<()> {
     made.map_err(|e| Error::io("create the directory", &dir.display().to_string(), e))
 }
 
-fn is_of_store(name: &String) -> bool {
+fn is_of_store(name: &str) -> bool {
     matches!(
         names::parse(name),
         FileName::Checkpoint | FileName::Manifest(_) | FileName::Segment(_)
@@ -379,7 +379,7 @@ fn is_of_store(name: &String) -> bool {
 
 /// Whether a store is, or may be made, in a directory with these names.
 pub(crate) fn check_listing(listed: &[String], shown: &str, options: &Options) -> Result<()> {
-    if listed.iter().any(is_of_store) {
+    if listed.iter().any(|name| is_of_store(name)) {
         return Ok(());
     }
     let foreign = |name: &&String| matches!(names::parse(name), FileName::Foreign);
